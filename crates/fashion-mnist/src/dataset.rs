@@ -1,0 +1,272 @@
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use burn::data::dataset::{Dataset, DatasetError};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{Class, Error, Files, Split, synthetic};
+
+/// Height and width of an image, in pixels.
+pub const SIDE: usize = 28;
+
+/// Number of pixels of an image.
+pub const PIXELS: usize = SIDE * SIDE;
+
+/// The data set in its three parts.
+#[derive(Clone, Debug)]
+pub struct FashionMnist {
+    train: Images,
+    validation: Images,
+    test: Images,
+    source: Source,
+}
+
+/// Where images come from; displayed as a person should read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The published files, their SHA-256 checked, in this directory.
+    FashionMnist(PathBuf),
+    /// Drawn by this crate.
+    Synthetic,
+}
+
+impl FashionMnist {
+    /// Reads the data set from `dir`, or from where [`Files::find`] finds or downloads it: 60,000
+    /// images to train on, 10,000 to test on.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing and cannot be downloaded, or is not the published one.
+    pub fn find(dir: Option<&Path>) -> Result<Self, Error> {
+        let files = Files::find(dir)?;
+        let raw = files.read()?;
+        Ok(Self {
+            train: Images::new(raw.train_images, raw.train_labels),
+            validation: Images::default(),
+            test: Images::new(raw.test_images, raw.test_labels),
+            source: Source::FashionMnist(files.directory().to_owned()),
+        })
+    }
+
+    /// A synthetic stand-in of the same form: ten kinds of shapes, drawn with noise, in the same
+    /// numbers. The same on every machine and at every call.
+    pub fn synthetic() -> Self {
+        Self {
+            train: synthetic::draw(60_000, 0),
+            validation: Images::default(),
+            test: synthetic::draw(10_000, 1),
+            source: Source::Synthetic,
+        }
+    }
+
+    /// Sets `count` of the training images apart for validation, as [`Images::hold_out`] does.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is more than there are training images.
+    pub fn hold_out(self, count: usize, seed: u64) -> Self {
+        let (train, validation) = self.train.hold_out(count, seed);
+        Self { train, validation, ..self }
+    }
+
+    /// The images of one part. Those for validation are none before [`hold_out`](Self::hold_out).
+    pub fn split(&self, split: Split) -> &Images {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// Where the images come from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+}
+
+impl Source {
+    /// The names of the ten classes, by label.
+    pub fn class_names(&self) -> [&'static str; 10] {
+        match self {
+            Self::FashionMnist(_) => Class::ALL.map(Class::name),
+            Self::Synthetic => synthetic::SHAPES,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FashionMnist(dir) => write!(f, "Fashion-MNIST from {}", dir.display()),
+            Self::Synthetic => f.write_str("synthetic stand-in, not Fashion-MNIST"),
+        }
+    }
+}
+
+/// Grey images with their labels, in memory as bytes.
+///
+/// Cheap to clone. As Burn's [`Dataset`] it gives single [`Item`]s.
+#[derive(Clone, Debug, Default)]
+pub struct Images {
+    pixels: Arc<[u8]>,
+    labels: Arc<[u8]>,
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Row by row from the top left, from 0 (background) to 255.
+    pub pixels: [u8; PIXELS],
+    /// The class, from 0 to 9.
+    pub label: u8,
+}
+
+impl Images {
+    /// # Panics
+    ///
+    /// If the pixels are not those of as many images as there are labels.
+    pub(crate) fn new(pixels: Vec<u8>, labels: Vec<u8>) -> Self {
+        assert_eq!(pixels.len(), labels.len() * PIXELS, "pixels and labels do not match");
+        Self { pixels: pixels.into(), labels: labels.into() }
+    }
+
+    /// The number of images.
+    pub fn images(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The labels, from 0 to 9, in order.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    /// The pixels of image `index`, row by row.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such image.
+    pub fn pixels(&self, index: usize) -> &[u8] {
+        &self.pixels[index * PIXELS..][..PIXELS]
+    }
+
+    /// The first `count` images, or all if there are fewer.
+    pub fn first(&self, count: usize) -> Self {
+        self.select(&(0..count.min(self.images())).collect::<Vec<_>>())
+    }
+
+    /// Sets `count` images apart for validation: `(the rest, those held out)`.
+    ///
+    /// Each class gives the same share, as near as whole images allow, drawn at random: the same
+    /// seed gives the same images. Both parts keep the order of the whole.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is more than there are images.
+    pub fn hold_out(&self, count: usize, seed: u64) -> (Self, Self) {
+        let n = self.images();
+        assert!(count <= n, "cannot hold out {count} of {n} images");
+
+        // Shuffled, then sorted by class (a stable sort), the images lie in ten random rows, one
+        // after the other. Taking them at equal distances takes the same share of each row.
+        let mut indices: Vec<usize> = (0..n).collect();
+        indices.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        indices.sort_by_key(|&index| self.labels[index]);
+        let mut held_out: Vec<usize> = (0..count).map(|i| indices[i * n / count]).collect();
+        held_out.sort_unstable();
+
+        let is_held_out = |index: &usize| held_out.binary_search(index).is_ok();
+        let rest: Vec<usize> = (0..n).filter(|index| !is_held_out(index)).collect();
+        (self.select(&rest), self.select(&held_out))
+    }
+
+    fn select(&self, indices: &[usize]) -> Self {
+        Self {
+            pixels: indices.iter().flat_map(|&index| self.pixels(index)).copied().collect(),
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
+        }
+    }
+}
+
+impl Dataset<Item> for Images {
+    fn get(&self, index: usize) -> Result<Item, DatasetError> {
+        let mut pixels = [0; PIXELS];
+        pixels.copy_from_slice(self.pixels(index));
+        Ok(Item { pixels, label: self.labels[index] })
+    }
+
+    fn len(&self) -> usize {
+        self.images()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many images as labels, each filled with its own number.
+    fn numbered(labels: Vec<u8>) -> Images {
+        let pixels = (0..labels.len()).flat_map(|index| [index as u8; PIXELS]).collect();
+        Images::new(pixels, labels)
+    }
+
+    fn numbers(images: &Images) -> Vec<u8> {
+        (0..images.images()).map(|index| images.pixels(index)[0]).collect()
+    }
+
+    #[test]
+    fn the_data_set_gives_items_and_says_their_number() {
+        let images = numbered(vec![3, 1, 4]);
+        let dataset: &dyn Dataset<Item> = &images;
+        assert_eq!(dataset.len(), 3);
+        assert_eq!(dataset.get(2).unwrap(), Item { pixels: [2; PIXELS], label: 4 });
+        assert_eq!(numbers(&images.first(2)), [0, 1]);
+        assert_eq!(images.first(9).images(), 3);
+    }
+
+    #[test]
+    fn a_hold_out_takes_the_same_share_of_each_class_and_nothing_twice() {
+        // 60, 30 and 10 images of three classes, mixed.
+        let images = numbered((0..100).map(|i| [0, 0, 1, 0, 1, 0, 0, 1, 0, 2][i % 10]).collect());
+        let (rest, held_out) = images.hold_out(20, 7);
+        let count = |label| held_out.labels().iter().filter(|&&found| found == label).count();
+        assert_eq!([count(0), count(1), count(2)], [12, 6, 2]);
+
+        let mut all = [numbers(&rest), numbers(&held_out)].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<u8>>());
+        assert!(numbers(&rest).is_sorted() && numbers(&held_out).is_sorted());
+    }
+
+    #[test]
+    fn the_seed_decides_the_hold_out() {
+        let images = numbered((0..200).map(|i| i % 10).collect());
+        let held_out = |seed| numbers(&images.hold_out(50, seed).1);
+        assert_eq!(held_out(1), held_out(1));
+        assert_ne!(held_out(1), held_out(2));
+    }
+
+    #[test]
+    fn a_hold_out_may_take_nothing_or_everything() {
+        let images = numbered(vec![0, 1, 2]);
+        assert_eq!(images.hold_out(0, 0).0.images(), 3);
+        assert_eq!(images.hold_out(3, 0).0.images(), 0);
+    }
+
+    #[test]
+    fn the_stand_in_is_the_same_each_time_balanced_and_never_called_fashion_mnist() {
+        let images = synthetic::draw(100, 0);
+        assert_eq!(images.pixels, synthetic::draw(100, 0).pixels);
+        assert_ne!(images.pixels, synthetic::draw(100, 1).pixels);
+        for label in 0..10 {
+            assert_eq!(images.labels().iter().filter(|&&found| found == label).count(), 10);
+        }
+        assert!(Source::Synthetic.to_string().contains("synthetic"));
+        for name in Source::Synthetic.class_names() {
+            assert!(name.starts_with("synthetic"), "{name}");
+        }
+    }
+}

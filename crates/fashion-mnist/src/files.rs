@@ -1,0 +1,567 @@
+//! The four published files: where they are, and their verified contents.
+
+#[cfg(feature = "download")]
+mod download;
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    fs::File,
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+
+use flate2::read::GzDecoder;
+use sha2::{Digest, Sha256};
+
+use crate::{Error, error::Fault, idx::Contents};
+
+/// Environment variable that names the directory of the files.
+const DIR_VARIABLE: &str = "FASHION_MNIST_DIR";
+
+/// The four files of Fashion-MNIST in a directory, complete but not yet verified.
+///
+/// They are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+/// `t10k-labels-idx1-ubyte`, each as published, with `.gz` at the end of its name, or unpacked.
+/// Where both are present, the packed one is read.
+#[derive(Clone, Debug)]
+pub struct Files {
+    dir: PathBuf,
+    origin: Origin,
+}
+
+/// Who chose a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The caller.
+    Argument,
+    /// The environment variable `FASHION_MNIST_DIR`.
+    Environment,
+    /// Nobody: it is `fashion-mnist` in the user's cache directory.
+    Cache,
+}
+
+/// Pixels and labels of the data set, without the headers of their files.
+#[derive(Clone, Debug)]
+pub struct RawData {
+    /// 60,000 images of 784 bytes: rows from the top, 0 is the background.
+    pub train_images: Vec<u8>,
+    /// 60,000 labels, 0 to 9.
+    pub train_labels: Vec<u8>,
+    /// 10,000 images of 784 bytes.
+    pub test_images: Vec<u8>,
+    /// 10,000 labels, 0 to 9.
+    pub test_labels: Vec<u8>,
+}
+
+impl Files {
+    /// Finds the files: in `dir` if it is given, else in the directory that the environment
+    /// variable `FASHION_MNIST_DIR` names, else in `fashion-mnist` in the user's cache directory.
+    /// Only into the last are missing files downloaded, if the feature `download` is on. A
+    /// directory that was named is never left for another.
+    ///
+    /// # Errors
+    ///
+    /// If a directory that was named does not exist or lacks a file, or a file cannot be
+    /// downloaded.
+    pub fn find(dir: Option<&Path>) -> Result<Self, Error> {
+        let files = Self::choose(dir, env::var_os(DIR_VARIABLE), dirs::cache_dir())?;
+        files.complete(&PUBLISHED)?;
+        Ok(files)
+    }
+
+    /// The directory they are in.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads all four, and verifies each by its SHA-256.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is not the published one. The error says in what it differs, as
+    /// far as that can be known.
+    pub fn read(&self) -> Result<RawData, Error> {
+        let [train_images, train_labels, test_images, test_labels] = &PUBLISHED;
+        Ok(RawData {
+            train_images: self.read_items(train_images)?,
+            train_labels: self.read_items(train_labels)?,
+            test_images: self.read_items(test_images)?,
+            test_labels: self.read_items(test_labels)?,
+        })
+    }
+
+    fn choose(
+        argument: Option<&Path>,
+        variable: Option<OsString>,
+        cache: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        if let Some(dir) = argument {
+            return Ok(Self { dir: dir.to_owned(), origin: Origin::Argument });
+        }
+        if let Some(dir) = variable.filter(|dir| !dir.is_empty()) {
+            return Ok(Self { dir: dir.into(), origin: Origin::Environment });
+        }
+        let cache = cache.ok_or(Error::NoDirectory)?;
+        Ok(Self { dir: cache.join("fashion-mnist"), origin: Origin::Cache })
+    }
+
+    /// Sees to it that all the files are there.
+    fn complete(&self, published: &[Published]) -> Result<(), Error> {
+        let missing: Vec<_> =
+            published.iter().filter(|file| file.path_in(&self.dir).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        #[cfg(feature = "download")]
+        if self.origin == Origin::Cache {
+            return download::download(&missing, &self.dir);
+        }
+        if self.origin != Origin::Cache && !self.dir.is_dir() {
+            return Err(Error::NoSuchDirectory { dir: self.dir.clone(), origin: self.origin });
+        }
+        Err(self.lacks(&missing))
+    }
+
+    fn lacks(&self, missing: &[&Published]) -> Error {
+        Error::Missing {
+            dir: self.dir.clone(),
+            origin: self.origin,
+            files: missing.iter().map(|file| file.name).collect(),
+        }
+    }
+
+    /// Reads the images or labels of one file, and verifies them.
+    fn read_items(&self, published: &Published) -> Result<Vec<u8>, Error> {
+        let path = published.path_in(&self.dir).ok_or_else(|| self.lacks(&[published]))?;
+        let unreadable = |error| Error::Read { path: path.clone(), error };
+        let wrong = |fault| Error::Wrong { path: path.clone(), origin: self.origin, fault };
+
+        // Whatever is in the file, no more is read than it should hold, and a byte that tells
+        // whether there is more.
+        let limit = published.idx_len() + 1;
+        let mut idx = Vec::with_capacity(limit);
+        let file = File::open(&path).map_err(unreadable)?;
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            let gzip = GzDecoder::new(file);
+            let has_header = gzip.header().is_some();
+            gzip.take(limit as u64).read_to_end(&mut idx).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => wrong(Fault::TruncatedGzip),
+                ErrorKind::InvalidInput if has_header => wrong(Fault::CorruptGzip),
+                ErrorKind::InvalidInput => wrong(Fault::NotGzip),
+                _ => unreadable(error),
+            })?;
+        } else {
+            file.take(limit as u64).read_to_end(&mut idx).map_err(unreadable)?;
+        }
+        published.verify(&idx).map_err(wrong)?;
+
+        // In place: the images are 47 MB.
+        idx.drain(..published.contents.header_len());
+        Ok(idx)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument => f.write_str("the directory given"),
+            Self::Environment => write!(f, "named by {DIR_VARIABLE}"),
+            Self::Cache => f.write_str("the cache directory"),
+        }
+    }
+}
+
+/// What is known of a published file.
+#[cfg_attr(not(feature = "download"), allow(dead_code, reason = "only a download is packed"))]
+#[derive(Clone, Copy, Debug)]
+struct Published {
+    /// Without `.gz`.
+    name: &'static str,
+    contents: Contents,
+    /// Number of images or labels.
+    count: u32,
+    /// SHA-256 of the file unpacked. Both forms are verified by it, and a file that was packed anew
+    /// is as good as the published one.
+    sha256: &'static str,
+    /// SHA-256 and length of the file as published and downloaded.
+    gz_sha256: &'static str,
+    gz_len: usize,
+}
+
+/// Images and labels to train on, images and labels to test on.
+const PUBLISHED: [Published; 4] = [
+    Published {
+        name: "train-images-idx3-ubyte",
+        contents: Contents::Images,
+        count: 60_000,
+        sha256: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        gz_sha256: "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        gz_len: 26_421_880,
+    },
+    Published {
+        name: "train-labels-idx1-ubyte",
+        contents: Contents::Labels,
+        count: 60_000,
+        sha256: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        gz_sha256: "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        gz_len: 29_515,
+    },
+    Published {
+        name: "t10k-images-idx3-ubyte",
+        contents: Contents::Images,
+        count: 10_000,
+        sha256: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        gz_sha256: "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        gz_len: 4_422_102,
+    },
+    Published {
+        name: "t10k-labels-idx1-ubyte",
+        contents: Contents::Labels,
+        count: 10_000,
+        sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        gz_sha256: "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        gz_len: 5_148,
+    },
+];
+
+impl Published {
+    fn gz_name(&self) -> String {
+        format!("{}.gz", self.name)
+    }
+
+    /// Where the file is in `dir`, packed rather than unpacked.
+    fn path_in(&self, dir: &Path) -> Option<PathBuf> {
+        let paths = [dir.join(self.gz_name()), dir.join(self.name)];
+        paths.into_iter().find(|path| path.is_file())
+    }
+
+    /// Length of the file unpacked, in bytes.
+    fn idx_len(&self) -> usize {
+        self.contents.header_len() + self.count as usize * self.contents.item_len()
+    }
+
+    /// Checks that `idx` is the published file, unpacked. The digest alone would tell; what comes
+    /// before it tells people what they have instead.
+    fn verify(&self, idx: &[u8]) -> Result<(), Fault> {
+        let count = self.contents.count(idx)?;
+        if count != self.count {
+            return Err(Fault::Count { found: count, expected: self.count });
+        }
+        let items = self.contents.items(idx)?;
+        if are_digits(self.contents, items) {
+            return Err(Fault::Digits);
+        }
+        let found = sha256(idx);
+        if found != self.sha256 {
+            return Err(Fault::Digest { found, expected: self.sha256 });
+        }
+        Ok(())
+    }
+}
+
+/// Whether these are images or labels of MNIST: its mean pixel is 33.3 of 255, or 33.8 in the test
+/// images, where Fashion-MNIST's is 72.9; its labels begin with these ten digits.
+fn are_digits(contents: Contents, items: &[u8]) -> bool {
+    const TRAIN_LABELS: [u8; 10] = [5, 0, 4, 1, 9, 2, 1, 3, 1, 4];
+    const TEST_LABELS: [u8; 10] = [7, 2, 1, 0, 4, 1, 4, 9, 5, 9];
+    match contents {
+        Contents::Images => {
+            let sum: u64 = items.iter().map(|&pixel| u64::from(pixel)).sum();
+            (sum as f64 / items.len() as f64 - 33.3).abs() < 1.5
+        }
+        Contents::Labels => items.starts_with(&TRAIN_LABELS) || items.starts_with(&TEST_LABELS),
+    }
+}
+
+/// SHA-256 in hexadecimal digits.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use flate2::{Compression, write::GzEncoder};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{IdxError, PIXELS};
+
+    /// A small file with the record that verifies it, in place of a published one.
+    pub struct Sample {
+        pub published: Published,
+        pub idx: Vec<u8>,
+        pub gz: Vec<u8>,
+    }
+
+    impl Sample {
+        fn new(name: &'static str, contents: Contents, header: &[u8], items: &[u8]) -> Self {
+            let idx = [header, items].concat();
+            let gz = gzip(&idx);
+            let published = Published {
+                name,
+                contents,
+                count: (items.len() / contents.item_len()) as u32,
+                sha256: sha256(&idx).leak(),
+                gz_sha256: sha256(&gz).leak(),
+                gz_len: gz.len(),
+            };
+            Self { published, idx, gz }
+        }
+
+        /// Two images, one of them black and one grey.
+        pub fn images() -> Self {
+            let header = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28];
+            let items = [[0; PIXELS], [150; PIXELS]].concat();
+            Self::new("images", Contents::Images, &header, &items)
+        }
+
+        /// The first twelve labels of Fashion-MNIST.
+        pub fn labels() -> Self {
+            let header = [0, 0, 8, 1, 0, 0, 0, 12];
+            let items = [9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 0, 9];
+            Self::new("labels", Contents::Labels, &header, &items)
+        }
+
+        /// Reads the file of this name with these bytes in it.
+        fn read(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+            let dir = TempDir::new().unwrap();
+            fs::write(dir.path().join(name), bytes).unwrap();
+            Files { dir: dir.path().to_owned(), origin: Origin::Argument }
+                .read_items(&self.published)
+        }
+
+        /// The fault that is found in it.
+        fn fault(&self, name: &str, bytes: &[u8]) -> Fault {
+            match self.read(name, bytes) {
+                Err(Error::Wrong { path, fault, .. }) => {
+                    assert!(path.ends_with(name));
+                    fault
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn flip(bytes: &[u8], index: usize) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        bytes[index] ^= 1;
+        bytes
+    }
+
+    #[test]
+    fn sha256_is_the_standards() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc"), abc);
+    }
+
+    #[test]
+    fn an_argument_goes_before_the_environment_and_that_before_the_cache() {
+        let choose = |argument: Option<&str>, variable: Option<&str>| {
+            let cache = Some(PathBuf::from("cache"));
+            let files = Files::choose(argument.map(Path::new), variable.map(OsString::from), cache);
+            files.map(|files| (files.directory().to_owned(), files.origin)).unwrap()
+        };
+        assert_eq!(choose(Some("a"), Some("b")), ("a".into(), Origin::Argument));
+        assert_eq!(choose(None, Some("b")), ("b".into(), Origin::Environment));
+        assert_eq!(choose(None, Some("")), ("cache/fashion-mnist".into(), Origin::Cache));
+        assert_eq!(choose(None, None), ("cache/fashion-mnist".into(), Origin::Cache));
+
+        let error = Files::choose(None, None, None).unwrap_err();
+        assert!(matches!(error, Error::NoDirectory) && error.is_unavailable());
+    }
+
+    #[test]
+    fn a_directory_that_was_named_is_not_left_for_another() {
+        let dir = TempDir::new().unwrap();
+        let (images, labels) = (Sample::images(), Sample::labels());
+        fs::write(dir.path().join("labels"), &labels.idx).unwrap();
+        let published = [images.published, labels.published];
+
+        for origin in [Origin::Argument, Origin::Environment] {
+            let files = Files { dir: dir.path().to_owned(), origin };
+            let error = files.complete(&published).unwrap_err();
+            assert!(!error.is_unavailable());
+            let message = error.to_string();
+            assert!(message.contains(&origin.to_string()), "{message}");
+            assert!(message.contains(dir.path().to_str().unwrap()), "{message}");
+            assert!(message.contains("lacks images."), "{message}");
+
+            let error = files.read_items(&images.published).unwrap_err();
+            assert!(matches!(error, Error::Missing { .. }));
+
+            let files = Files { dir: dir.path().join("mistyped"), origin };
+            let error = files.complete(&published).unwrap_err();
+            assert!(!error.is_unavailable());
+            assert!(error.to_string().starts_with("there is no directory"), "{error}");
+        }
+        fs::write(dir.path().join("images.gz"), &images.gz).unwrap();
+        Files { dir: dir.path().to_owned(), origin: Origin::Cache }.complete(&published).unwrap();
+    }
+
+    #[test]
+    #[cfg(not(feature = "download"))]
+    fn without_the_download_the_cache_is_to_be_filled_by_hand() {
+        let dir = TempDir::new().unwrap();
+        let files = Files { dir: dir.path().to_owned(), origin: Origin::Cache };
+        let error = files.complete(&PUBLISHED).unwrap_err();
+        assert!(error.is_unavailable());
+        let message = error.to_string();
+        assert!(message.contains("built without its feature `download`"), "{message}");
+        assert!(message.contains("train-images-idx3-ubyte, train-labels-idx1-ubyte"), "{message}");
+    }
+
+    #[test]
+    fn packed_and_unpacked_files_hold_the_same() {
+        for sample in [Sample::images(), Sample::labels()] {
+            let name = sample.published.name;
+            let gz_name = sample.published.gz_name();
+            let items = &sample.idx[sample.published.contents.header_len()..];
+            assert_eq!(sample.read(name, &sample.idx).unwrap(), items);
+            assert_eq!(sample.read(&gz_name, &sample.gz).unwrap(), items);
+
+            // Another compression, another file; the same contents.
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
+            encoder.write_all(&sample.idx).unwrap();
+            let repacked = encoder.finish().unwrap();
+            assert_ne!(sha256(&repacked), sample.published.gz_sha256);
+            assert_eq!(sample.read(&gz_name, &repacked).unwrap(), items);
+        }
+    }
+
+    #[test]
+    fn the_packed_file_is_preferred() {
+        let dir = TempDir::new().unwrap();
+        let sample = Sample::labels();
+        fs::write(dir.path().join("labels"), "something else").unwrap();
+        fs::write(dir.path().join("labels.gz"), &sample.gz).unwrap();
+        let files = Files { dir: dir.path().to_owned(), origin: Origin::Argument };
+        assert_eq!(files.read_items(&sample.published).unwrap(), &sample.idx[8..]);
+    }
+
+    #[test]
+    fn a_broken_gzip_file_is_called_so() {
+        let images = Sample::images();
+        assert_eq!(images.fault("images.gz", b"<html>404 Not Found</html>"), Fault::NotGzip);
+        assert_eq!(images.fault("images.gz", &images.idx), Fault::NotGzip);
+        for len in 0..images.gz.len() {
+            assert_eq!(images.fault("images.gz", &images.gz[..len]), Fault::TruncatedGzip);
+        }
+        // The last eight bytes are the checksum and the length.
+        let len = images.gz.len();
+        assert_eq!(images.fault("images.gz", &flip(&images.gz, len - 8)), Fault::CorruptGzip);
+        // 7 is the type of a block that does not exist.
+        let mut corrupt = images.gz.clone();
+        corrupt[10] = 7;
+        assert_eq!(images.fault("images.gz", &corrupt), Fault::CorruptGzip);
+    }
+
+    #[test]
+    fn what_can_be_known_of_a_wrong_file_is_said() {
+        let (images, labels) = (Sample::images(), Sample::labels());
+
+        let fault = images.fault("images", &labels.idx);
+        let swapped = IdxError::Magic { found: 0x801, expected: 0x803 };
+        assert_eq!(fault, Fault::Idx(swapped.clone()));
+        assert_eq!(images.fault("images.gz", &labels.gz), Fault::Idx(swapped));
+        assert_eq!(
+            images.fault("images", &images.idx[..999]),
+            Fault::Idx(IdxError::Truncated { count: 2, claimed: 1568, held: 983 })
+        );
+        assert_eq!(
+            labels.fault("labels", &[&labels.idx[..], &[0]].concat()),
+            Fault::Idx(IdxError::Trailing { claimed: 12 })
+        );
+        let mut seventeen = labels.idx.clone();
+        seventeen[8] = 17;
+        assert_eq!(
+            labels.fault("labels", &seventeen),
+            Fault::Idx(IdxError::Label { index: 0, value: 17 })
+        );
+
+        let four_billion = [&[0, 0, 8, 3], &[255; 4][..], &images.idx[8..16]].concat();
+        let count = Fault::Count { found: u32::MAX, expected: 2 };
+        assert_eq!(images.fault("images", &four_billion), count);
+
+        let flipped = flip(&images.idx, 1000);
+        let digest = Fault::Digest { found: sha256(&flipped), expected: images.published.sha256 };
+        assert_eq!(images.fault("images", &flipped), digest);
+        assert_eq!(images.fault("images.gz", &gzip(&flipped)), digest);
+    }
+
+    #[test]
+    fn the_digits_of_mnist_are_recognised() {
+        let labels = Sample::labels();
+        for digits in [[5, 0, 4, 1, 9, 2, 1, 3, 1, 4], [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]] {
+            let mnist = [&labels.idx[..8], &digits, &[3, 5]].concat();
+            assert_eq!(labels.fault("labels", &mnist), Fault::Digits);
+            assert_eq!(labels.fault("labels.gz", &gzip(&mnist)), Fault::Digits);
+        }
+        let images = Sample::images();
+        let mnist = [&images.idx[..16], &[0; PIXELS], &[67; PIXELS]].concat();
+        assert_eq!(images.fault("images", &mnist), Fault::Digits);
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_file_should_hold() {
+        let images = Sample::images();
+        // 64 MB of zeros in 64 kB, and a header before them that is right.
+        let bomb = gzip(&[&images.idx[..16], &vec![0; 64 << 20]].concat());
+        let trailing = Fault::Idx(IdxError::Trailing { claimed: 1568 });
+        assert_eq!(images.fault("images.gz", &bomb), trailing);
+
+        // A terabyte that takes no place on the disk; reading it would take minutes.
+        let dir = TempDir::new().unwrap();
+        let mut file = File::create(dir.path().join("images")).unwrap();
+        file.write_all(&images.idx).unwrap();
+        if file.set_len(1 << 40).is_ok() {
+            let files = Files { dir: dir.path().to_owned(), origin: Origin::Argument };
+            let error = files.read_items(&images.published).unwrap_err();
+            assert!(matches!(error, Error::Wrong { fault, .. } if fault == trailing));
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_file_the_fault_and_the_remedy() {
+        let message = |origin| {
+            let fault = Fault::TruncatedGzip;
+            let error = Error::Wrong { path: "d/images.gz".into(), origin, fault };
+            assert!(!error.is_unavailable());
+            error.to_string()
+        };
+        let named = message(Origin::Argument);
+        assert!(named.starts_with("d/images.gz is not Fashion-MNIST's: the gzip file is cut"));
+        assert!(named.contains("Replace it by"), "{named}");
+        let downloads = message(Origin::Cache).contains("Delete d/images.gz and run again");
+        assert_eq!(downloads, cfg!(feature = "download"));
+    }
+
+    /// The one test that needs the published files.
+    #[test]
+    fn the_published_files_verify() {
+        if env::var_os(DIR_VARIABLE).is_none() {
+            eprintln!("skipped: {DIR_VARIABLE} names no directory of the published files");
+            return;
+        }
+        let data = Files::find(None).unwrap().read().unwrap();
+        assert_eq!(data.train_images.len(), 60_000 * PIXELS);
+        assert_eq!(data.test_images.len(), 10_000 * PIXELS);
+        // Every class is as frequent as any other.
+        for (labels, count) in [(&data.train_labels, 6_000), (&data.test_labels, 1_000)] {
+            for class in 0..10 {
+                assert_eq!(labels.iter().filter(|&&label| label == class).count(), count);
+            }
+        }
+        assert_eq!(data.train_labels[..10], [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]);
+    }
+}

@@ -1,0 +1,51 @@
+//! # Fashion-MNIST, from the files to batches on the device
+//!
+//! Xiao, Rasul and Vollgraf, [Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
+//! Learning Algorithms](https://arxiv.org/abs/1708.07747) (2017): 70,000 grey images of clothes, 28
+//! by 28 pixels, in ten [classes](Class) of equal size; 60,000 to train on, 10,000 to test on.
+//!
+//! ```no_run
+//! use burn::{data::dataloader::DataLoader, tensor::Device};
+//! use fashion_mnist::{BatchLoader, FashionMnist, Split};
+//!
+//! let data = FashionMnist::find(None)?; // found on this machine, or downloaded
+//! let data = data.hold_out(5_000, 0); // for validation
+//! let train = data.split(Split::Train);
+//! println!("{}, {} images to train on", data.source(), train.images());
+//!
+//! let device = Device::default();
+//! let loader = BatchLoader::new(train, 256, &device).shuffled(0);
+//! for batch in loader.iter() {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.dims()[1..], [1, 28, 28]);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - **Files.** A directory given, the environment variable `FASHION_MNIST_DIR`, the user's cache
+//!   directory, a download: in this order. Whatever their way here, their SHA-256 is checked: the
+//!   handwritten digits of MNIST come in files of the same names and sizes.
+//! - **Images.** [`Images`] implements Burn's `Dataset`, for access to single items. A [`Split`]
+//!   for validation is held out of the training images: seeded, the same share of each class.
+//! - **Batches.** [`BatchLoader`] implements Burn's `DataLoader`. The images lie on the device as
+//!   bytes, 47 MB, and become floats there, a batch at a time: the host sends nothing but the order
+//!   of the images, once an epoch.
+//! - **Synthetic.** [`FashionMnist::synthetic`] draws a stand-in for machines without the files. It
+//!   is not Fashion-MNIST, and says so wherever it is named.
+
+#![warn(missing_docs)]
+
+mod batches;
+mod class;
+mod dataset;
+mod error;
+mod files;
+mod idx;
+mod synthetic;
+
+pub use batches::{Batch, BatchLoader, Normalization};
+pub use class::{Class, Split};
+pub use dataset::{FashionMnist, Images, Item, PIXELS, SIDE, Source};
+pub use error::{Error, Fault};
+pub use files::{Files, Origin, RawData};
+pub use idx::IdxError;

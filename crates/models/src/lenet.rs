@@ -1,0 +1,155 @@
+//! # LeNet: where it began
+//!
+//! LeCun, Bottou, Bengio and Haffner, [Gradient-based learning applied to document
+//! recognition](https://ieeexplore.ieee.org/document/726791) (1998), section II. Two convolutions
+//! find features, each followed by pooling that makes them a little independent of their place;
+//! three fully connected layers turn the features into a class. The original pooled with learned
+//! weights and ended in Gaussian units; what is built since then pools by averaging and ends in
+//! logits.
+//!
+//! Two variants:
+//!
+//! - [`LeNetConfig::lenet`]: the first convolution is padded, so that images of 28 pixels lead to
+//!   the feature maps that the paper gets from 32.
+//! - [`LeNetConfig::lenet_bn`]: the notes' network with batch normalization between each layer and
+//!   its sigmoid. The first convolution is not padded. Saturated sigmoids let little gradient
+//!   through; normalized inputs keep them in their steep part, so that the network learns at a
+//!   rate (1.0) at which the plain one does not start to.
+//!
+//! | stage | `lenet` | parameters | `lenet_bn` | parameters |
+//! |---|---|---|---|---|
+//! | image | 1 x 28 x 28 | | 1 x 28 x 28 | |
+//! | conv1, 5 x 5, pooled | 6 x 14 x 14 | 156 | 6 x 12 x 12 | 156 + 12 |
+//! | conv2, 5 x 5, pooled | 16 x 5 x 5 | 2,416 | 16 x 4 x 4 | 2,416 + 32 |
+//! | fc1 | 120 | 48,120 | 120 | 30,840 + 240 |
+//! | fc2 | 84 | 10,164 | 84 | 10,164 + 168 |
+//! | fc3 | 10 | 850 | 10 | 850 |
+//! | **total** | | **61,706** | | **44,878** |
+
+use batch_norm::{BatchNorm, BatchNormConfig};
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{
+        Linear, LinearConfig, PaddingConfig2d,
+        conv::{Conv2d, Conv2dConfig},
+        pool::{AvgPool2d, AvgPool2dConfig},
+    },
+    tensor::{Device, Tensor, activation::sigmoid},
+};
+
+use crate::init::{xavier_conv2d, xavier_linear};
+
+/// Everything that distinguishes one LeNet from another.
+#[derive(Config, Debug)]
+pub struct LeNetConfig {
+    /// Channels of the images: 1 for grey, 3 for colour.
+    #[config(default = 1)]
+    pub channels: usize,
+    /// Number of classes.
+    #[config(default = 10)]
+    pub classes: usize,
+    /// Zeros added on each side before the first convolution.
+    pub padding: usize,
+    /// Whether each layer but the last is followed by batch normalization.
+    pub batch_norm: bool,
+}
+
+/// LeNet-5, with or without batch normalization, for images of 28 x 28 pixels.
+///
+/// Made by [`LeNetConfig::init`]. The module's documentation has the figure.
+#[derive(Module, Debug)]
+pub struct LeNet {
+    conv1: Conv2d,
+    bn1: Option<BatchNorm>,
+    conv2: Conv2d,
+    bn2: Option<BatchNorm>,
+    pool: AvgPool2d,
+    fc1: Linear,
+    bn3: Option<BatchNorm>,
+    fc2: Linear,
+    bn4: Option<BatchNorm>,
+    fc3: Linear,
+}
+
+impl LeNetConfig {
+    /// The side, in pixels, of the images that LeNet takes.
+    pub const SIDE: usize = 28;
+
+    /// Plain LeNet-5, the first convolution padded.
+    pub fn lenet() -> Self {
+        Self::new(2, false)
+    }
+
+    /// The notes' LeNet with batch normalization.
+    pub fn lenet_bn() -> Self {
+        Self::new(0, true)
+    }
+
+    /// The network with fresh weights: Xavier, as the notes' authors do.
+    pub fn init(&self, device: &Device) -> LeNet {
+        let conv = |channels, padding| {
+            let config = Conv2dConfig::new(channels, [5, 5])
+                .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding));
+            xavier_conv2d(config, device)
+        };
+        let fc = |inputs, outputs| xavier_linear(LinearConfig::new(inputs, outputs), device);
+        let bn = |channels| self.batch_norm.then(|| BatchNormConfig::new(channels).init(device));
+
+        // Each convolution takes 4 pixels off the side, each pooling halves it.
+        let side = ((Self::SIDE + 2 * self.padding - 4) / 2 - 4) / 2;
+
+        LeNet {
+            conv1: conv([self.channels, 6], self.padding),
+            bn1: bn(6),
+            conv2: conv([6, 16], 0),
+            bn2: bn(16),
+            pool: AvgPool2dConfig::new([2, 2]).init(),
+            fc1: fc(16 * side * side, 120),
+            bn3: bn(120),
+            fc2: fc(120, 84),
+            bn4: bn(84),
+            fc3: fc(84, self.classes),
+        }
+    }
+}
+
+impl LeNet {
+    /// Images `[batch, channels, 28, 28]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have another size or number of channels.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.features(images).flatten(1, 3); // [b, 400], batch norm: [b, 256]
+        let x = sigmoid(normalize(&self.bn3, self.fc1.forward(x))); // [b, 120]
+        let x = sigmoid(normalize(&self.bn4, self.fc2.forward(x))); // [b, 84]
+        self.fc3.forward(x) // [b, 10]
+    }
+
+    /// Images `[batch, channels, 28, 28]` to the last feature map, `[batch, 16, 5, 5]`, or
+    /// `[batch, 16, 4, 4]` with batch normalization.
+    ///
+    /// # Panics
+    ///
+    /// If the images have another size or number of channels.
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = images.dims();
+        assert_eq!(
+            [height, width],
+            [LeNetConfig::SIDE; 2],
+            "LeNet takes images of 28 x 28 pixels, got {height} x {width}"
+        );
+        let x = sigmoid(normalize(&self.bn1, self.conv1.forward(images))); // [b, 6, 28, 28], bn: 24
+        let x = self.pool.forward(x); // [b, 6, 14, 14], batch norm: 12
+        let x = sigmoid(normalize(&self.bn2, self.conv2.forward(x))); // [b, 16, 10, 10], bn: 8
+        self.pool.forward(x) // [b, 16, 5, 5], batch norm: 4
+    }
+}
+
+fn normalize<const D: usize>(layer: &Option<BatchNorm>, x: Tensor<D>) -> Tensor<D> {
+    match layer {
+        Some(layer) => layer.forward(x),
+        None => x,
+    }
+}

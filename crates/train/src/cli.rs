@@ -1,0 +1,98 @@
+//! The arguments of the program, and what its end tells the shell.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{Error, commands};
+
+/// Trains a convolutional network on Fashion-MNIST.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: TrainArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the devices of this machine that this build can use.
+    Devices {
+        /// Prints a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to train, and how.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// The config file [default: configs/quickstart.toml, built in].
+    pub config: Option<PathBuf>,
+
+    /// Changes one key of the config; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+
+    /// Where to compute: auto, or a name that `train devices` prints.
+    #[arg(long)]
+    pub device: Option<String>,
+
+    /// How often to go through the training images.
+    #[arg(long)]
+    pub epochs: Option<String>,
+
+    /// A new folder for this run [default: runs/NETWORK-NUMBER].
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+
+    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache,
+    /// where they are downloaded to].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl TrainArgs {
+    /// All that changes the config, as `KEY=VALUE`.
+    pub fn overrides(&self) -> Vec<String> {
+        let mut overrides = self.overrides.clone();
+        overrides.extend(self.device.iter().map(|device| format!("device={device}")));
+        overrides.extend(self.epochs.iter().map(|epochs| format!("epochs={epochs}")));
+        overrides
+    }
+}
+
+/// Runs the program with the arguments of its process: 0 if it did what it was asked, 2 if it was
+/// asked for what cannot be, 130 if it was stopped, 1 if it failed.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(|| match cli.command {
+        Some(Command::Devices { json }) => commands::devices(json),
+        None => commands::train(&cli.train),
+    }));
+    let result = result.unwrap_or_else(|panic| Err(Error::Training(describe(&*panic))));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// A panic below, as a sentence: a backend's way to report what it cannot do.
+fn describe(panic: &(dyn std::any::Any + Send)) -> String {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    format!("the computation failed: {message}")
+}

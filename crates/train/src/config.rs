@@ -1,0 +1,309 @@
+//! What a run does: a TOML file, read strictly.
+//!
+//! Every key is known, of the right type and within its range, or the config is refused with the
+//! file, the line and the nearest valid name, before anything is downloaded or computed.
+
+use std::{
+    fmt::Display,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use fashion_mnist::Normalization;
+use models::{Architecture, Preset};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{DeviceName, Error};
+
+/// Everything that a run depends on, but the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The network, by name.
+    #[serde(with = "by_name")]
+    pub network: Architecture,
+    /// What the network is made for.
+    #[serde(with = "by_name", default = "d2l")]
+    pub preset: Preset,
+    /// Decides every random choice of the run.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where to compute.
+    #[serde(with = "by_name", default)]
+    pub device: DeviceName,
+    /// How often to go through the training images.
+    pub epochs: NonZeroUsize,
+    /// Images to a training step.
+    pub batch_size: NonZeroUsize,
+    /// Which epoch's weights the run ends with.
+    #[serde(default)]
+    pub weights: WeightsConfig,
+    /// The images.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// How the weights follow their gradients.
+    pub optimizer: OptimizerConfig,
+}
+
+/// Which epoch's weights a run ends with: they are tested, and saved as `model.bpk`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightsConfig {
+    /// Those with the lowest validation loss.
+    #[default]
+    Best,
+    /// Those of the last epoch.
+    Last,
+}
+
+/// The images of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Which images.
+    pub source: SourceConfig,
+    /// Training images held out for validation after each epoch, the same share of each class.
+    pub validation: NonZeroUsize,
+    /// Train on the first so many images only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<NonZeroUsize>,
+    /// How pixels become numbers.
+    pub normalization: NormalizationConfig,
+}
+
+/// Which images a run takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceConfig {
+    /// Fashion-MNIST; where it cannot be had, the synthetic stand-in, after a warning.
+    Auto,
+    /// Fashion-MNIST or none.
+    FashionMnist,
+    /// The synthetic stand-in.
+    Synthetic,
+}
+
+/// How pixels become numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormalizationConfig {
+    /// From 0 to 1.
+    Unit,
+    /// Mean 0 and standard deviation 1 over the training images.
+    Standard,
+}
+
+/// How the weights follow their gradients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Which algorithm.
+    pub name: OptimizerName,
+    /// The step along the gradient.
+    #[serde(deserialize_with = "positive")]
+    pub learning_rate: f64,
+    /// The share of the last step that the next one keeps.
+    #[serde(default, deserialize_with = "share")]
+    pub momentum: f64,
+    /// The share of a weight added to its gradient.
+    #[serde(default, deserialize_with = "share")]
+    pub weight_decay: f64,
+}
+
+/// An optimization algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// Stochastic gradient descent.
+    Sgd,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: SourceConfig::FashionMnist,
+            validation: NonZeroUsize::new(5_000).expect("not zero"),
+            limit: None,
+            normalization: NormalizationConfig::Unit,
+        }
+    }
+}
+
+impl NormalizationConfig {
+    /// What the loader is told.
+    pub fn values(self) -> Normalization {
+        match self {
+            Self::Unit => Normalization::UNIT,
+            Self::Standard => Normalization::STANDARD,
+        }
+    }
+}
+
+/// The config of a run without a config file.
+const QUICKSTART: &str = include_str!("../../../configs/quickstart.toml");
+
+/// Images in the training files; also drawn by the stand-in.
+const TRAINING_IMAGES: usize = 60_000;
+
+impl Config {
+    /// Reads `path`, or the quickstart without one, then applies the overrides, each `KEY=VALUE`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or it or an override does not make a valid config.
+    pub fn load(path: Option<&Path>, overrides: &[String]) -> Result<Self, Error> {
+        let (file, text) = match path {
+            Some(path) => (path.to_owned(), read(path)?),
+            None => (PathBuf::from("configs/quickstart.toml"), QUICKSTART.to_owned()),
+        };
+        let mut config: Self =
+            toml::from_str(&text).map_err(|error| Error::Usage(locate(&file, &text, &error)))?;
+        for assignment in overrides {
+            config = config.with(assignment)?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// This config with one key changed.
+    fn with(&self, assignment: &str) -> Result<Self, Error> {
+        let refuse = |why: String| Error::Usage(format!("--set {assignment}: {why}"));
+
+        let (key, value) = assignment.split_once('=').ok_or_else(|| {
+            refuse("expected KEY=VALUE, such as `--set optimizer.learning_rate=0.5`".to_owned())
+        })?;
+        // What is not a TOML value is a string without its quotes.
+        let value = toml::Table::from_str(&format!("value = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| value.into());
+
+        let mut root = toml::Table::try_from(self).map_err(|error| refuse(error.to_string()))?;
+        let mut table = &mut root;
+        let mut path: Vec<&str> = key.split('.').collect();
+        let last = path.pop().unwrap_or_default();
+        for name in path {
+            let entry = table.entry(name).or_insert_with(|| toml::Table::new().into());
+            table = entry
+                .as_table_mut()
+                .ok_or_else(|| refuse(format!("`{name}` is a value, not a section")))?;
+        }
+        table.insert(last.to_owned(), value);
+        root.try_into().map_err(|error: toml::de::Error| refuse(with_hint(error.message())))
+    }
+
+    /// The number of images that an epoch trains on.
+    pub fn training_images(&self) -> usize {
+        let rest = TRAINING_IMAGES.saturating_sub(self.data.validation.get());
+        self.data.limit.map_or(rest, |limit| rest.min(limit.get()))
+    }
+
+    /// What no single key can tell.
+    fn check(&self) -> Result<(), Error> {
+        let (images, batch) = (self.training_images(), self.batch_size.get());
+        if images == 0 {
+            return Err(Error::Usage(format!(
+                "data.validation = {} leaves none of the {TRAINING_IMAGES} training images to \
+                 train on",
+                self.data.validation
+            )));
+        }
+        if batch > images {
+            return Err(Error::Usage(format!(
+                "batch_size = {batch} is more than the {images} images to train on"
+            )));
+        }
+        if images % batch == 1 {
+            return Err(Error::Usage(format!(
+                "batch_size = {batch} leaves a last batch of a single one of the {images} images, \
+                 which batch normalization cannot take: choose another batch_size or data.limit"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => " (the configs that come with this program are in configs/)",
+            _ => "",
+        };
+        Error::Usage(format!("cannot read the config {}: {error}{hint}", path.display()))
+    })
+}
+
+/// An error of the file as `FILE:LINE: message`, with the line.
+fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
+    let file = file.display();
+    let message = with_hint(error.message());
+    let Some(span) = error.span() else {
+        return format!("{file}: {message}");
+    };
+    let before = &text[..span.start.min(text.len())];
+    let number = before.lines().count().max(1) + usize::from(before.ends_with('\n'));
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    format!("{file}:{number}: {message}\n    {}", line.trim())
+}
+
+/// Adds the valid name nearest to a wrong one. serde and this crate quote both in backticks: first
+/// the wrong one, then those that it expected.
+fn with_hint(message: &str) -> String {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let nearest = names.next().filter(|_| message.starts_with("unknown")).and_then(|wrong| {
+        let similarity = |name: &&str| strsim::jaro_winkler(wrong, name);
+        names
+            .filter(|name| similarity(name) > 0.7)
+            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+    });
+    match nearest {
+        Some(name) => format!("{message}; did you mean `{name}`?"),
+        None => message.to_owned(),
+    }
+}
+
+fn d2l() -> Preset {
+    Preset::D2l
+}
+
+fn number_where<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    holds: impl Fn(f64) -> bool,
+    expected: &str,
+) -> Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if holds(number) {
+        Ok(number)
+    } else {
+        Err(serde::de::Error::custom(format!("expected a number {expected}, not {number}")))
+    }
+}
+
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number_where(deserializer, |number| number > 0.0 && number.is_finite(), "above 0")
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number_where(deserializer, |number| (0.0..1.0).contains(&number), "from 0 to below 1")
+}
+
+/// A value written as its name.
+mod by_name {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(
+        value: &impl Display,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: FromStr<Err: Display>,
+    {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,295 @@
+//! Which device computes: its name in a config, and what this machine has.
+
+use std::{fmt, str::FromStr};
+
+use burn::tensor::{Device, DeviceKind, DeviceType};
+use serde::Serialize;
+
+use crate::Error;
+
+/// A device as a config names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceName {
+    /// A real GPU where there is one, otherwise the CPU.
+    #[default]
+    Auto,
+    /// A device of one backend: of several, the one with this number, otherwise the best.
+    Of(Backend, Option<usize>),
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Any GPU, through Vulkan, Metal, DirectX 12 or OpenGL.
+    Wgpu,
+    /// wgpu, through Vulkan alone.
+    Vulkan,
+    /// wgpu, through Metal alone.
+    Metal,
+    /// NVIDIA GPUs, through CUDA.
+    Cuda,
+    /// AMD GPUs, through ROCm.
+    Rocm,
+    /// The CPU, fast.
+    Flex,
+    /// The CPU, with the ndarray crate.
+    NdArray,
+}
+
+/// A device of this machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Found {
+    /// The name that a config gives it, such as `wgpu:0`.
+    pub name: String,
+    /// The backend's part of the name.
+    pub backend: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The device.
+    #[serde(skip)]
+    pub device: Device,
+}
+
+/// What a device is, the best one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A graphics card.
+    DiscreteGpu,
+    /// A GPU that shares the processor's memory.
+    IntegratedGpu,
+    /// A GPU lent to a virtual machine.
+    VirtualGpu,
+    /// A GPU that does not say what it is.
+    Gpu,
+    /// The processor.
+    Cpu,
+    /// A graphics driver that computes on the processor.
+    SoftwareGpu,
+}
+
+/// The device of a run.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The device.
+    pub found: Found,
+    /// Why this one, where the config did not say which.
+    pub reason: Option<String>,
+}
+
+impl Backend {
+    const ALL: [Self; 7] = [
+        Self::Wgpu,
+        Self::Vulkan,
+        Self::Metal,
+        Self::Cuda,
+        Self::Rocm,
+        Self::Flex,
+        Self::NdArray,
+    ];
+
+    /// The name in a config, and of the cargo feature that builds it in.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wgpu => "wgpu",
+            Self::Vulkan => "vulkan",
+            Self::Metal => "metal",
+            Self::Cuda => "cuda",
+            Self::Rocm => "rocm",
+            Self::Flex => "flex",
+            Self::NdArray => "ndarray",
+        }
+    }
+
+    fn is_cpu(self) -> bool {
+        matches!(self, Self::Flex | Self::NdArray)
+    }
+
+    /// Burn's name of it; `None` if it is not built in.
+    fn device_type(self) -> Option<DeviceType> {
+        match self {
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Some(DeviceType::Wgpu),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Some(DeviceType::Vulkan),
+            #[cfg(feature = "metal")]
+            Self::Metal => Some(DeviceType::Metal),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Some(DeviceType::Cuda),
+            #[cfg(feature = "rocm")]
+            Self::Rocm => Some(DeviceType::Rocm),
+            Self::Flex => Some(DeviceType::Flex),
+            #[cfg(feature = "ndarray")]
+            Self::NdArray => Some(DeviceType::NdArray),
+            #[allow(unreachable_patterns)]
+            _ => None,
+        }
+    }
+
+    /// The devices of this backend, in Burn's order. Opens none of them.
+    fn devices(self) -> Vec<Found> {
+        let Some(device_type) = self.device_type() else {
+            return Vec::new();
+        };
+        let devices = Device::enumerate(device_type).into_vec();
+        let found = devices.into_iter().enumerate().map(|(index, device)| Found {
+            name: if self.is_cpu() { self.name().to_owned() } else { format!("{self}:{index}") },
+            backend: self.name(),
+            kind: self.kind(&device),
+            device,
+        });
+        found.collect()
+    }
+
+    fn kind(self, device: &Device) -> Kind {
+        // Burn makes a wgpu device out of its kind, but does not tell the kind of a device.
+        let make: fn(DeviceKind) -> Device = match self {
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Device::wgpu,
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Device::vulkan,
+            #[cfg(feature = "metal")]
+            Self::Metal => Device::metal,
+            Self::Flex | Self::NdArray => return Kind::Cpu,
+            _ => return Kind::DiscreteGpu,
+        };
+        let is = |kind: fn(usize) -> DeviceKind| (0..16).any(|index| make(kind(index)) == *device);
+        match () {
+            () if make(DeviceKind::Cpu) == *device => Kind::SoftwareGpu,
+            () if is(DeviceKind::DiscreteGpu) => Kind::DiscreteGpu,
+            () if is(DeviceKind::IntegratedGpu) => Kind::IntegratedGpu,
+            () if is(DeviceKind::VirtualGpu) => Kind::VirtualGpu,
+            () => Kind::Gpu,
+        }
+    }
+}
+
+impl Found {
+    /// What the device calls itself, such as `NVIDIA H200`. Opens a GPU.
+    pub fn model(&self) -> Option<String> {
+        #[cfg(feature = "_cube")]
+        return self.device.identity().map(|identity| identity.name);
+        #[cfg(not(feature = "_cube"))]
+        None
+    }
+}
+
+/// Every device of this machine that this build can use, by backend. Opens none of them.
+pub fn list() -> Vec<Found> {
+    Backend::ALL.into_iter().flat_map(Backend::devices).collect()
+}
+
+/// The device with this name.
+///
+/// # Errors
+///
+/// If the backend is not built in, or this machine has no such device.
+pub fn choose(name: DeviceName) -> Result<Chosen, Error> {
+    match name {
+        DeviceName::Auto => Ok(choose_auto()),
+        DeviceName::Of(backend, index) => {
+            let found = choose_of(backend, index)?;
+            Ok(Chosen { found, reason: None })
+        }
+    }
+}
+
+fn choose_auto() -> Chosen {
+    let gpus = list().into_iter().filter(|found| found.kind < Kind::Cpu);
+    if let Some(found) = gpus.min_by_key(|found| found.kind) {
+        return Chosen { found, reason: Some("auto: the best GPU of this machine".to_owned()) };
+    }
+
+    // A build with ndarray was asked for ndarray.
+    let cpu = if cfg!(feature = "ndarray") { Backend::NdArray } else { Backend::Flex };
+    let found = cpu.devices().remove(0);
+    let software = list().into_iter().find(|found| found.kind == Kind::SoftwareGpu);
+    let reason = match software {
+        _ if cfg!(not(feature = "_cube")) => "auto: this build has no GPU backend".to_owned(),
+        Some(software) => format!(
+            "auto: no GPU found; {} only imitates one on the CPU and is slower than {}",
+            software.name, found.name
+        ),
+        None => "auto: no GPU found".to_owned(),
+    };
+    Chosen { found, reason: Some(reason) }
+}
+
+fn choose_of(backend: Backend, index: Option<usize>) -> Result<Found, Error> {
+    if backend.device_type().is_none() {
+        return Err(Error::Usage(format!(
+            "this build has no {backend} backend: build it with `--features {backend}`"
+        )));
+    }
+    let devices = backend.devices();
+    let names = devices.iter().map(|found| found.name.as_str()).collect::<Vec<_>>().join(", ");
+    let found = match index {
+        Some(index) => devices.iter().nth(index),
+        None => devices.iter().min_by_key(|found| found.kind),
+    };
+    found.cloned().ok_or_else(|| {
+        Error::Usage(match (devices.len(), index) {
+            (0, _) => format!(
+                "no device found for {backend}: this machine has no GPU that {backend} can use, \
+                 or no driver for it (on Linux, a Vulkan driver and the loader libvulkan1); \
+                 `--device flex` computes on the CPU"
+            ),
+            (_, index) => format!(
+                "no device {backend}:{}: this machine has {names}",
+                index.unwrap_or_default()
+            ),
+        })
+    })
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::DiscreteGpu => "discrete GPU",
+            Self::IntegratedGpu => "integrated GPU",
+            Self::VirtualGpu => "virtual GPU",
+            Self::Gpu => "GPU",
+            Self::Cpu => "CPU",
+            Self::SoftwareGpu => "software GPU",
+        })
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Of(backend, None) => write!(f, "{backend}"),
+            Self::Of(backend, Some(index)) => write!(f, "{backend}:{index}"),
+        }
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "auto" {
+            return Ok(Self::Auto);
+        }
+        let (backend, index) = match name.split_once(':') {
+            Some((backend, index)) => (backend, Some(index)),
+            None => (name, None),
+        };
+        let found = Backend::ALL.into_iter().find(|candidate| candidate.name() == backend);
+        let found = found.ok_or_else(|| {
+            let names = Backend::ALL.map(Backend::name).join("`, `");
+            format!("unknown device `{name}`, expected one of `auto`, `{names}`")
+        })?;
+        let index = index.map(|index| {
+            index.parse().map_err(|_| format!("`{name}`: the number of a device, as in `wgpu:0`"))
+        });
+        Ok(Self::Of(found, index.transpose()?))
+    }
+}

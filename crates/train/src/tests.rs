@@ -1,0 +1,171 @@
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::{Device, Int, Tensor},
+};
+use fashion_mnist::{BatchLoader, FashionMnist, Split};
+
+use crate::{
+    Config,
+    config::{OptimizerConfig, OptimizerName},
+    device::{self, DeviceName},
+    fit::{Classifier, evaluate, optimizer},
+};
+
+fn quickstart() -> Config {
+    Config::load(None, &[]).unwrap()
+}
+
+fn refusal(overrides: &[&str]) -> String {
+    let overrides: Vec<_> = overrides.iter().map(|&assignment| assignment.to_owned()).collect();
+    Config::load(None, &overrides).unwrap_err().to_string()
+}
+
+/// Every config that comes with the program is valid.
+#[test]
+fn the_configs_load() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let loaded = paths.map(|path| Config::load(Some(&path), &[]).unwrap()).count();
+    assert!(loaded >= 2);
+}
+
+/// The recipe of Dive into Deep Learning's section on batch normalization.
+#[test]
+fn the_notes_recipe_is_the_notes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/lenet.toml");
+    let config = Config::load(Some(path.as_ref()), &[]).unwrap();
+    assert_eq!((config.epochs.get(), config.batch_size.get()), (10, 256));
+    let sgd = OptimizerConfig {
+        name: OptimizerName::Sgd,
+        learning_rate: 1.0,
+        momentum: 0.0,
+        weight_decay: 0.0,
+    };
+    assert_eq!(config.optimizer, sgd);
+}
+
+#[test]
+fn a_config_is_the_same_after_it_was_written() {
+    let config = quickstart();
+    let again: Config = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+    assert_eq!(config, again);
+}
+
+#[test]
+fn overrides_change_one_key_each() {
+    let overrides = ["network=lenet", "optimizer.learning_rate=1", "data.limit=512", "device=flex"];
+    let config = Config::load(None, &overrides.map(str::to_owned)).unwrap();
+    let mut expected = quickstart();
+    expected.network = models::Architecture::LeNet;
+    expected.optimizer.learning_rate = 1.0;
+    expected.data.limit = std::num::NonZeroUsize::new(512);
+    expected.device = "flex".parse().unwrap();
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn a_wrong_override_is_named_with_the_nearest_right_one() {
+    let message = refusal(&["optimizer.learning_rat=1"]);
+    assert!(message.starts_with("--set optimizer.learning_rat=1: unknown field"), "{message}");
+    assert!(message.ends_with("did you mean `learning_rate`?"), "{message}");
+    assert!(refusal(&["dta.limit=1"]).ends_with("did you mean `data`?"));
+    assert!(refusal(&["network=lenet_nb"]).ends_with("did you mean `lenet_bn`?"));
+    assert!(refusal(&["device=vulcan"]).ends_with("did you mean `vulkan`?"));
+    assert!(refusal(&["data.source=synthetik"]).ends_with("did you mean `synthetic`?"));
+    assert!(refusal(&["epochs"]).contains("KEY=VALUE"));
+    assert!(refusal(&["seed.of=1"]).contains("`seed` is a value, not a section"));
+}
+
+#[test]
+fn values_of_the_wrong_type_or_range_are_refused() {
+    assert!(refusal(&["epochs=ten"]).contains("expected a nonzero usize"));
+    assert!(refusal(&["epochs=0"]).contains("expected a nonzero usize"));
+    assert!(refusal(&["optimizer.learning_rate=0"]).contains("above 0, not 0"));
+    assert!(refusal(&["optimizer.learning_rate=nan"]).contains("above 0, not NaN"));
+    assert!(refusal(&["optimizer.momentum=1"]).contains("from 0 to below 1, not 1"));
+}
+
+#[test]
+fn impossible_combinations_are_refused_before_anything_is_loaded() {
+    let message = refusal(&["data.limit=100"]);
+    assert_eq!(message, "batch_size = 128 is more than the 100 images to train on");
+    assert!(refusal(&["data.limit=129"]).contains("a last batch of a single one of the 129"));
+    assert!(refusal(&["data.validation=60000"]).contains("leaves none of the 60000"));
+}
+
+/// Names go through a config as they are; what this build lacks is known when it is asked for.
+#[test]
+fn devices_are_found_by_name() {
+    for name in ["auto", "wgpu", "wgpu:1", "vulkan:0", "flex", "ndarray"] {
+        assert_eq!(name.parse::<DeviceName>().unwrap().to_string(), name);
+    }
+    assert!("wgpu:x".parse::<DeviceName>().unwrap_err().contains("as in `wgpu:0`"));
+
+    let flex = device::choose("flex".parse().unwrap()).unwrap();
+    assert_eq!(flex.found.device, Device::flex());
+    let missing = device::choose("flex:1".parse().unwrap()).unwrap_err().to_string();
+    assert_eq!(missing, "no device flex:1: this machine has flex");
+    let absent = device::choose("rocm".parse().unwrap()).unwrap_err().to_string();
+    assert!(absent.contains("`--features rocm`"), "{absent}");
+
+    let auto = device::choose(DeviceName::Auto).unwrap();
+    assert_ne!(auto.found.kind, device::Kind::SoftwareGpu, "only ever taken by name");
+    assert!(auto.reason.unwrap().starts_with("auto: "));
+}
+
+/// Ten steps from the same weights on the same batches, on every device of this machine: the
+/// losses agree step by step. Rounding grows with each step; wrong kernels do not agree at all.
+#[test]
+fn every_device_takes_the_same_steps() {
+    let config = quickstart();
+    let data = FashionMnist::synthetic();
+    let images = data.split(Split::Train).first(320);
+    let weights = Classifier::new(&config, &Device::flex().autodiff()).into_record();
+
+    let losses = |device: Device| -> Vec<f32> {
+        let device = device.autodiff();
+        let mut classifier = Classifier::new(&config, &device).load_record(weights.clone());
+        let mut optimizer = optimizer(&config.optimizer);
+        let batches = BatchLoader::new(&images, 32, &device).shuffled(0);
+        let batches: Vec<_> = batches.epoch(0).map(Result::unwrap).collect();
+        let step = |batch: fashion_mnist::Batch| {
+            let loss = classifier.forward(batch).loss;
+            let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
+            let learning_rate = config.optimizer.learning_rate;
+            classifier = optimizer.step(learning_rate, classifier.clone(), gradients);
+            loss.into_scalar::<f32>()
+        };
+        batches.into_iter().map(step).collect()
+    };
+
+    let devices = test_devices::all();
+    let expected = losses(devices[0].1.clone());
+    assert!(expected[9] < expected[0], "the loss falls: {expected:?}");
+    for (name, device) in devices {
+        let found = losses(device);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-3, "{name}: {found:?}, not {expected:?}");
+        }
+    }
+}
+
+/// The mean over all images, not over the batches: the last one is smaller.
+#[test]
+fn an_evaluation_counts_every_image_once() {
+    let config = quickstart();
+    let data = FashionMnist::synthetic();
+    let images = data.split(Split::Test).first(25);
+    for (name, device) in test_devices::all() {
+        let classifier = Classifier::new(&config, &device);
+        let found = evaluate(&classifier, &BatchLoader::new(&images, 10, &device)).unwrap();
+
+        let batch = BatchLoader::new(&images, 25, &device).epoch(0).next().unwrap().unwrap();
+        let output = classifier.forward(batch);
+        let predicted: Tensor<1, Int> = output.output.argmax(1).flatten(0, 1);
+        let correct = predicted.equal(output.targets).int().sum().into_scalar::<i32>();
+        assert!((found.accuracy - f64::from(correct) / 25.0).abs() < 1e-9, "{name}");
+        let loss = f64::from(output.loss.into_scalar::<f32>());
+        assert!((found.loss - loss).abs() < 1e-5, "{name}: {} and {loss}", found.loss);
+    }
+}

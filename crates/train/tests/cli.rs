@@ -1,0 +1,228 @@
+//! The program as a person meets it: what it prints, what it leaves behind, how it refuses.
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output},
+};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use tempfile::TempDir;
+
+fn train(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    command.args(arguments).env("RUST_BACKTRACE", "1").env_remove("FASHION_MNIST_DIR");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    train(arguments).output().unwrap()
+}
+
+/// One message of a line or few that begins with `error:`, exit code 2, no backtrace.
+#[track_caller]
+fn assert_refused(output: Output, expected: &[&str]) {
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.starts_with("error: ") && message.lines().count() <= 8, "{message}");
+    assert!(!message.contains("panicked") && !message.contains("backtrace"), "{message}");
+    for part in expected {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+}
+
+/// A quick run on the synthetic stand-in into a new folder.
+fn quick<'a>(run_dir: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let quick = ["--device", "flex", "--set", "data.source=synthetic", "--set", "data.limit=640"];
+    [&quick, &["--set", "data.validation=100", "--run-dir", run_dir][..], more].concat()
+}
+
+#[test]
+fn a_run_leaves_its_folder_behind() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("run");
+    let output = run(&quick(folder.to_str().unwrap(), &["--epochs", "4"]));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    assert_eq!(printed.lines().filter(|line| line.starts_with("epoch ")).count(), 4, "{printed}");
+    assert!(printed.contains("synthetic stand-in, not Fashion-MNIST"), "{printed}");
+    assert!(printed.lines().last().unwrap().contains(folder.to_str().unwrap()), "{printed}");
+
+    let read = |name| fs::read_to_string(folder.join(name)).unwrap();
+    let result: serde_json::Value = serde_json::from_str(&read("result.json")).unwrap();
+    assert_eq!(result["network"], "lenet_bn");
+    assert_eq!(result["preset"], "d2l");
+    assert_eq!(result["parameters"], 44_878);
+    assert_eq!(result["device"], "flex");
+    assert_eq!(result["backend"], "flex");
+    assert_eq!(result["epochs"], 4);
+    assert_eq!(result["seed"], 0);
+    assert_eq!(result["data_source"], "synthetic stand-in, not Fashion-MNIST");
+    for key in ["test_accuracy", "test_loss", "train_images_per_second", "seconds"] {
+        assert!(result[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert_eq!(read("metrics.jsonl").lines().count(), 4);
+    assert!(read("config.toml").contains("epochs = 4"));
+    let environment: serde_json::Value = serde_json::from_str(&read("environment.json")).unwrap();
+    assert_eq!(environment["burn"], "0.22.1");
+    assert!(folder.join("model.bpk").is_file());
+
+    let mut checkpoints: Vec<_> = fs::read_dir(folder.join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("model-"))
+        .collect();
+    checkpoints.sort();
+    let best = format!("model-{}.bpk", result["tested_epoch"]);
+    assert!(checkpoints.contains(&best), "{checkpoints:?} without {best}");
+    assert!(checkpoints.ends_with(&["model-3.bpk".into(), "model-4.bpk".into()]));
+
+    // The same folder again: nothing is overwritten.
+    assert_refused(run(&quick(folder.to_str().unwrap(), &[])), &["is not empty"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_weights() {
+    let temp = TempDir::new().unwrap();
+    let weights = |name, seed: &str| {
+        let folder = temp.path().join(name);
+        let output = run(&quick(folder.to_str().unwrap(), &["--epochs", "2", "--set", seed]));
+        assert!(output.status.success());
+        let lines = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+        // All but the speed, which comes last.
+        let lines = lines.lines().map(|line| line.split(",\"images_per_second").next().unwrap());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = weights("a", "seed=1");
+    assert_eq!(first, weights("b", "seed=1"));
+    assert_ne!(first, weights("c", "seed=2"));
+}
+
+#[test]
+fn devices_are_listed() {
+    let printed = String::from_utf8(run(&["devices"]).stdout).unwrap();
+    assert!(printed.contains("flex"), "{printed}");
+    assert_eq!(printed.matches("<- auto").count(), 1, "{printed}");
+    let json = run(&["devices", "--json"]).stdout;
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
+    assert!(rows.iter().any(|row| row["name"] == "flex" && row["kind"] == "cpu"));
+}
+
+#[test]
+fn bad_arguments_are_refused() {
+    let temp = TempDir::new().unwrap();
+    let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
+
+    assert_refused(run(&["no/such.toml"]), &["no/such.toml", "No such file", "configs/"]);
+    assert_refused(run(&["--device", "gpu"]), &["unknown device `gpu`", "`wgpu`"]);
+    assert_refused(run(&["--epochs", "0"]), &["epochs=0", "nonzero"]);
+    assert_refused(run(&["--set", "batch_size=99999"]), &["batch_size = 99999", "55000"]);
+    assert_refused(run(&["--set", "network=lenett"]), &["did you mean `lenet`?"]);
+
+    // A file where the folder should be made.
+    fs::write(path("file"), "").unwrap();
+    let inside = path("file/run");
+    assert_refused(run(&quick(&inside, &[])), &["cannot write", &inside]);
+
+    let missing = path("missing");
+    assert_refused(run(&["--data-dir", &missing]), &["there is no directory", &missing]);
+    assert_refused(
+        train(&[]).env("FASHION_MNIST_DIR", temp.path()).output().unwrap(),
+        &["lacks train-images-idx3-ubyte", "FASHION_MNIST_DIR"],
+    );
+}
+
+#[test]
+fn a_wrong_config_is_refused_with_its_file_and_line() {
+    let temp = TempDir::new().unwrap();
+    let path = temp.path().join("wrong.toml");
+    let path = path.to_str().unwrap();
+    let good = include_str!("../../../configs/lenet.toml");
+    let line_of = |text: &str, part: &str| {
+        1 + text.lines().position(|line| line.contains(part)).unwrap()
+    };
+    for (from, to, expected) in [
+        ("epochs = 10", "epoch = 10", "did you mean `epochs`?"),
+        ("epochs = 10", "epochs = \"ten\"", "invalid type: string \"ten\""),
+        ("epochs = 10", "epochs = 0", "nonzero"),
+        ("\"lenet_bn\"", "\"lenet-bn\"", "did you mean `lenet_bn`?"),
+        ("validation =", "validatoin =", "did you mean `validation`?"),
+        ("learning_rate = 1.0", "learning_rate = -1.0", "above 0, not -1"),
+        ("\"unit\"", "\"units\"", "did you mean `unit`?"),
+        ("batch_size = 256", "batch_size = ", "batch_size"),
+    ] {
+        let text = good.replace(from, to);
+        fs::write(path, &text).unwrap();
+        let place = format!("{path}:{}: ", line_of(&text, to));
+        assert_refused(run(&[path]), &[&place, expected]);
+    }
+}
+
+/// Fashion-MNIST's own files with one of them spoilt. Needs the real ones.
+#[test]
+fn spoilt_files_are_refused() {
+    let Some(real) = std::env::var_os("FASHION_MNIST_DIR") else {
+        writeln!(std::io::stderr(), "spoilt_files_are_refused: not run without FASHION_MNIST_DIR")
+            .unwrap();
+        return;
+    };
+    // Cargo runs tests in the crate's folder; people name folders from the workspace's.
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(real);
+    let read = |name: &str| fs::read(real.join(name)).unwrap();
+    let unpack = |gz: &[u8]| {
+        let mut bytes = Vec::new();
+        std::io::copy(&mut GzDecoder::new(gz), &mut bytes).unwrap();
+        bytes
+    };
+    let pack = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (images, labels) = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz");
+    let others = ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"];
+
+    let refuse = |name: &str, bytes: &[u8], expected: &str| {
+        let temp = TempDir::new().unwrap();
+        for file in [images, labels].into_iter().chain(others) {
+            fs::write(temp.path().join(file), read(file)).unwrap();
+        }
+        fs::write(temp.path().join(name), bytes).unwrap();
+        let output = run(&["--data-dir", temp.path().to_str().unwrap()]);
+        assert_refused(output, &[temp.path().join(name).to_str().unwrap(), expected]);
+    };
+
+    let gz = read(images);
+    refuse(images, &gz[..gz.len() / 2], "cut short");
+    let mut flipped = gz.clone();
+    flipped[gz.len() / 2] ^= 1;
+    refuse(images, &flipped, "corrupt");
+    let mut pixels = unpack(&gz);
+    pixels[5_000_000] ^= 1;
+    refuse(images, &pack(&pixels), "differs from the published file");
+    refuse(images, &pack(&[0, 0, 8, 3, 255, 255, 255, 255, 0, 0, 0, 28, 0, 0, 0, 28]), "4294967295");
+
+    let mut bytes = unpack(&read(labels));
+    bytes[8 + 41] = 17;
+    refuse(labels, &pack(&bytes), "label number 41, counted from 0, is 17");
+    // The first ten of MNIST's labels.
+    bytes[8 + 41] = 1;
+    bytes[8..18].copy_from_slice(&[5, 0, 4, 1, 9, 2, 1, 3, 1, 4]);
+    refuse(labels, &pack(&bytes), "handwritten digits of MNIST");
+}
+
+/// In a place without any Vulkan or OpenGL driver, `wgpu` is refused in a sentence.
+#[test]
+#[cfg(all(feature = "wgpu", target_os = "linux"))]
+fn without_a_graphics_driver_wgpu_is_refused() {
+    // What the loaders find in these folders is no driver.
+    let output = train(&["--device", "wgpu"])
+        .env("VK_DRIVER_FILES", "/nonexistent")
+        .env("VK_ICD_FILENAMES", "/nonexistent")
+        .env("__EGL_VENDOR_LIBRARY_FILENAMES", "/nonexistent")
+        .output()
+        .unwrap();
+    assert_refused(output, &["no device found for wgpu", "libvulkan1", "--device flex"]);
+}
