@@ -1,2 +1,49 @@
-//! x
-fn main(){}
+//! Developer chores: `cargo xtask help` lists them.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use train::{DeviceName, Error, device};
+
+mod bench;
+
+/// Developer chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Measures the speed of a part of the project.
+    Bench {
+        #[command(subcommand)]
+        part: Part,
+        /// Where to compute, as for `train`.
+        #[arg(long, global = true, default_value = "auto")]
+        device: DeviceName,
+        /// Prints a JSON array.
+        #[arg(long, global = true)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Making batches, beside the training step that they are made for.
+    Data,
+}
+
+fn main() -> ExitCode {
+    match run(Chore::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<(), Error> {
+    match chore {
+        Chore::Bench { part: Part::Data, device, json } => {
+            bench::data::run(&device::choose(device)?.found, json)
+        }
+    }
+}

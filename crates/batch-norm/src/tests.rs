@@ -46,9 +46,8 @@ fn agrees_with_pytorch<const D: usize>(name: &str, reference: &Reference, device
         let parameter: Tensor<1> = tensor(values, &[3], &device);
         Param::from_tensor(parameter.require_grad())
     };
-    let mut layer = BatchNormConfig::new(3)
-        .with_running_variance(RunningVariance::Unbiased)
-        .init(&device);
+    let mut layer =
+        BatchNormConfig::new(3).with_running_variance(RunningVariance::Unbiased).init(&device);
     layer.gamma = parameter(formula(3, 4.0).iter().map(|value| 1.0 + 0.5 * value).collect());
     layer.beta = parameter(formula(3, 5.0));
 

@@ -79,8 +79,9 @@ impl BatchLoader {
         assert!(batch_size > 0, "a batch needs at least one image");
         let n = images.images();
         let words = (0..n).flat_map(|index| images.pixels(index).chunks_exact(4));
-        let words: Vec<i32> =
-            words.map(|bytes| i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
+        let words: Vec<i32> = words
+            .map(|bytes| i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect();
         let labels: Vec<i32> = images.labels().iter().map(|&label| label.into()).collect();
         Self {
             pixels: Tensor::from_data(

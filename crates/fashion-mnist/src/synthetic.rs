@@ -53,7 +53,7 @@ fn draw_one(label: u8, rng: &mut impl Rng, pixels: &mut Vec<u8>) {
 fn inside(label: u8, x: f32, y: f32) -> bool {
     let distance = (x * x + y * y).sqrt();
     let square = x.abs().max(y.abs());
-    let band = |v: f32| ((v + 1.0) * 2.5) as u32 % 2 == 0;
+    let band = |v: f32| (((v + 1.0) * 2.5) as u32).is_multiple_of(2);
     match label {
         0 => distance < 1.0,
         1 => (0.6..1.0).contains(&distance),

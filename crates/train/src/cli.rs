@@ -59,22 +59,27 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// All that changes the config, as `KEY=VALUE`.
-    pub fn overrides(&self) -> Vec<String> {
-        let mut overrides = self.overrides.clone();
-        overrides.extend(self.device.iter().map(|device| format!("device={device}")));
-        overrides.extend(self.epochs.iter().map(|epochs| format!("epochs={epochs}")));
-        overrides
+    /// All that changes the config: each argument as it was given, and as `KEY=VALUE`.
+    pub fn overrides(&self) -> Vec<(String, String)> {
+        let set = self.overrides.iter().map(|set| (format!("--set {set}"), set.clone()));
+        let option = |name: &'static str, value: &Option<String>| {
+            value.clone().map(|value| (format!("--{name} {value}"), format!("{name}={value}")))
+        };
+        set.chain(option("device", &self.device)).chain(option("epochs", &self.epochs)).collect()
     }
 }
 
 /// Runs the program with the arguments of its process: 0 if it did what it was asked, 2 if it was
 /// asked for what cannot be, 130 if it was stopped, 1 if it failed.
 pub fn run() -> ExitCode {
+    quieten_wayland();
     let cli = Cli::parse();
     std::panic::set_hook(Box::new(|_| {}));
     let result = catch_unwind(AssertUnwindSafe(|| match cli.command {
-        Some(Command::Devices { json }) => commands::devices(json),
+        Some(Command::Devices { json }) => {
+            commands::devices(json);
+            Ok(())
+        }
         None => commands::train(&cli.train),
     }));
     let result = result.unwrap_or_else(|panic| Err(Error::Training(describe(&*panic))));
@@ -84,6 +89,16 @@ pub fn run() -> ExitCode {
             eprintln!("error: {error}");
             error.exit_code()
         }
+    }
+}
+
+/// Without a desktop session, each look for an OpenGL adapter makes the Wayland library complain on
+/// standard error that this variable is not set.
+fn quieten_wayland() {
+    const VARIABLE: &str = "XDG_RUNTIME_DIR";
+    if cfg!(target_os = "linux") && std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: called before there is a second thread that could read the environment.
+        unsafe { std::env::set_var(VARIABLE, std::env::temp_dir()) };
     }
 }
 

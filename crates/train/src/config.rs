@@ -147,39 +147,40 @@ const QUICKSTART: &str = include_str!("../../../configs/quickstart.toml");
 const TRAINING_IMAGES: usize = 60_000;
 
 impl Config {
-    /// Reads `path`, or the quickstart without one, then applies the overrides, each `KEY=VALUE`.
+    /// Reads `path`, or the quickstart without one, then applies the overrides: what to call each in
+    /// a message, and `KEY=VALUE`.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, or it or an override does not make a valid config.
-    pub fn load(path: Option<&Path>, overrides: &[String]) -> Result<Self, Error> {
+    pub fn load(path: Option<&Path>, overrides: &[(String, String)]) -> Result<Self, Error> {
         let (file, text) = match path {
             Some(path) => (path.to_owned(), read(path)?),
             None => (PathBuf::from("configs/quickstart.toml"), QUICKSTART.to_owned()),
         };
         let mut config: Self =
             toml::from_str(&text).map_err(|error| Error::Usage(locate(&file, &text, &error)))?;
-        for assignment in overrides {
-            config = config.with(assignment)?;
+        for (name, assignment) in overrides {
+            config = config
+                .with(assignment)
+                .map_err(|why| Error::Usage(format!("{name}: {}", readable(&why))))?;
         }
-        config.check()?;
+        config.check().map_err(|why| Error::Usage(format!("{}: {why}", file.display())))?;
         Ok(config)
     }
 
     /// This config with one key changed.
-    fn with(&self, assignment: &str) -> Result<Self, Error> {
-        let refuse = |why: String| Error::Usage(format!("--set {assignment}: {why}"));
-
-        let (key, value) = assignment.split_once('=').ok_or_else(|| {
-            refuse("expected KEY=VALUE, such as `--set optimizer.learning_rate=0.5`".to_owned())
-        })?;
+    fn with(&self, assignment: &str) -> Result<Self, String> {
+        let (key, value) = assignment
+            .split_once('=')
+            .ok_or("expected KEY=VALUE, such as `--set optimizer.learning_rate=0.5`")?;
         // What is not a TOML value is a string without its quotes.
         let value = toml::Table::from_str(&format!("value = {value}"))
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| value.into());
 
-        let mut root = toml::Table::try_from(self).map_err(|error| refuse(error.to_string()))?;
+        let mut root = toml::Table::try_from(self).map_err(|error| error.to_string())?;
         let mut table = &mut root;
         let mut path: Vec<&str> = key.split('.').collect();
         let last = path.pop().unwrap_or_default();
@@ -187,10 +188,10 @@ impl Config {
             let entry = table.entry(name).or_insert_with(|| toml::Table::new().into());
             table = entry
                 .as_table_mut()
-                .ok_or_else(|| refuse(format!("`{name}` is a value, not a section")))?;
+                .ok_or_else(|| format!("`{name}` is a value, not a section"))?;
         }
         table.insert(last.to_owned(), value);
-        root.try_into().map_err(|error: toml::de::Error| refuse(with_hint(error.message())))
+        root.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
     }
 
     /// The number of images that an epoch trains on.
@@ -200,25 +201,25 @@ impl Config {
     }
 
     /// What no single key can tell.
-    fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), String> {
         let (images, batch) = (self.training_images(), self.batch_size.get());
         if images == 0 {
-            return Err(Error::Usage(format!(
+            return Err(format!(
                 "data.validation = {} leaves none of the {TRAINING_IMAGES} training images to \
                  train on",
                 self.data.validation
-            )));
+            ));
         }
         if batch > images {
-            return Err(Error::Usage(format!(
+            return Err(format!(
                 "batch_size = {batch} is more than the {images} images to train on"
-            )));
+            ));
         }
         if images % batch == 1 {
-            return Err(Error::Usage(format!(
+            return Err(format!(
                 "batch_size = {batch} leaves a last batch of a single one of the {images} images, \
                  which batch normalization cannot take: choose another batch_size or data.limit"
-            )));
+            ));
         }
         Ok(())
     }
@@ -227,7 +228,9 @@ impl Config {
 fn read(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => " (the configs that come with this program are in configs/)",
+            std::io::ErrorKind::NotFound => {
+                " (the configs that come with this program are in configs/)"
+            }
             _ => "",
         };
         Error::Usage(format!("cannot read the config {}: {error}{hint}", path.display()))
@@ -237,7 +240,7 @@ fn read(path: &Path) -> Result<String, Error> {
 /// An error of the file as `FILE:LINE: message`, with the line.
 fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
     let file = file.display();
-    let message = with_hint(error.message());
+    let message = readable(error.message());
     let Some(span) = error.span() else {
         return format!("{file}: {message}");
     };
@@ -247,9 +250,10 @@ fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
     format!("{file}:{number}: {message}\n    {}", line.trim())
 }
 
-/// Adds the valid name nearest to a wrong one. serde and this crate quote both in backticks: first
-/// the wrong one, then those that it expected.
-fn with_hint(message: &str) -> String {
+/// serde's message for people who do not know Rust's types, with the valid name nearest to a wrong
+/// one. serde and this crate quote names in backticks: first the wrong one, then those expected.
+fn readable(message: &str) -> String {
+    let message = message.replace("a nonzero usize", "a whole number above 0");
     let mut names = message.split('`').skip(1).step_by(2);
     let nearest = names.next().filter(|_| message.starts_with("unknown")).and_then(|wrong| {
         let similarity = |name: &&str| strsim::jaro_winkler(wrong, name);
@@ -259,7 +263,7 @@ fn with_hint(message: &str) -> String {
     });
     match nearest {
         Some(name) => format!("{message}; did you mean `{name}`?"),
-        None => message.to_owned(),
+        None => message.clone(),
     }
 }
 

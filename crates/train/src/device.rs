@@ -78,15 +78,8 @@ pub struct Chosen {
 }
 
 impl Backend {
-    const ALL: [Self; 7] = [
-        Self::Wgpu,
-        Self::Vulkan,
-        Self::Metal,
-        Self::Cuda,
-        Self::Rocm,
-        Self::Flex,
-        Self::NdArray,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda, Self::Rocm, Self::Flex, Self::NdArray];
 
     /// The name in a config, and of the cargo feature that builds it in.
     pub fn name(self) -> &'static str {
@@ -186,7 +179,7 @@ pub fn list() -> Vec<Found> {
 /// If the backend is not built in, or this machine has no such device.
 pub fn choose(name: DeviceName) -> Result<Chosen, Error> {
     match name {
-        DeviceName::Auto => Ok(choose_auto()),
+        DeviceName::Auto => Ok(best_of(&list())),
         DeviceName::Of(backend, index) => {
             let found = choose_of(backend, index)?;
             Ok(Chosen { found, reason: None })
@@ -194,17 +187,18 @@ pub fn choose(name: DeviceName) -> Result<Chosen, Error> {
     }
 }
 
-fn choose_auto() -> Chosen {
-    let gpus = list().into_iter().filter(|found| found.kind < Kind::Cpu);
-    if let Some(found) = gpus.min_by_key(|found| found.kind) {
-        return Chosen { found, reason: Some("auto: the best GPU of this machine".to_owned()) };
+/// The one of all devices of this machine that `auto` takes.
+pub fn best_of(devices: &[Found]) -> Chosen {
+    let best = devices.iter().min_by_key(|found| found.kind).expect("flex is always built in");
+    if best.kind < Kind::Cpu {
+        let reason = Some("auto: the best GPU of this machine".to_owned());
+        return Chosen { found: best.clone(), reason };
     }
 
     // A build with ndarray was asked for ndarray.
     let cpu = if cfg!(feature = "ndarray") { Backend::NdArray } else { Backend::Flex };
-    let found = cpu.devices().remove(0);
-    let software = list().into_iter().find(|found| found.kind == Kind::SoftwareGpu);
-    let reason = match software {
+    let found = devices.iter().find(|found| found.backend == cpu.name()).unwrap_or(best).clone();
+    let reason = match devices.iter().find(|found| found.kind == Kind::SoftwareGpu) {
         _ if cfg!(not(feature = "_cube")) => "auto: this build has no GPU backend".to_owned(),
         Some(software) => format!(
             "auto: no GPU found; {} only imitates one on the CPU and is slower than {}",
@@ -224,7 +218,7 @@ fn choose_of(backend: Backend, index: Option<usize>) -> Result<Found, Error> {
     let devices = backend.devices();
     let names = devices.iter().map(|found| found.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = match index {
-        Some(index) => devices.iter().nth(index),
+        Some(index) => devices.get(index),
         None => devices.iter().min_by_key(|found| found.kind),
     };
     found.cloned().ok_or_else(|| {

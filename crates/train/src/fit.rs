@@ -25,16 +25,20 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The config's network with fresh weights, drawn from the config's seed.
+    /// The config's network with fresh weights, drawn from the config's seed: on the CPU whatever
+    /// the device, so that every device starts from the same ones.
     ///
-    /// Draws from the device's one source of random numbers, so that the weights are the config's
-    /// only if nothing else draws at the same time.
+    /// Draws from the CPU backend's one source of random numbers, so that the weights are the
+    /// seed's only if nothing else draws at the same time.
     pub fn new(config: &Config, device: &Device) -> Self {
-        device.seed(config.seed);
-        Self {
+        let fresh = |device: &Device| Self {
             network: config.network.init(config.preset, device),
             loss: CrossEntropyLossConfig::new().init(device),
-        }
+        };
+        let cpu = Device::flex();
+        cpu.seed(config.seed);
+        let weights = fresh(&cpu).into_record();
+        fresh(device).load_record(weights)
     }
 
     /// The logits of a batch and their mean loss.
@@ -74,7 +78,9 @@ pub fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
                 // PyTorch's default too; Burn's own would damp each gradient by a tenth.
                 MomentumConfig::new().with_momentum(momentum).with_dampening(0.0)
             }))
-            .with_weight_decay((weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32)))
+            .with_weight_decay(
+                (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32)),
+            )
             .init(),
     }
 }
@@ -101,7 +107,8 @@ pub fn evaluate(
     classifier: &Classifier,
     loader: &dyn DataLoader<Batch>,
 ) -> Result<Evaluation, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Training(format!("the test failed: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Training(format!("the test failed: {error}"));
     let mut sums: Option<(Tensor<1, Int>, Tensor<1>)> = None;
     for batch in loader.iter() {
         let output = classifier.forward(batch.map_err(|error| failed(&error))?);

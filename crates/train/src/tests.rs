@@ -1,5 +1,4 @@
 use burn::{
-    module::Module,
     optim::GradientsParams,
     tensor::{Device, Int, Tensor},
 };
@@ -16,9 +15,12 @@ fn quickstart() -> Config {
     Config::load(None, &[]).unwrap()
 }
 
+fn set(overrides: &[&str]) -> Vec<(String, String)> {
+    overrides.iter().map(|set| (format!("--set {set}"), (*set).to_owned())).collect()
+}
+
 fn refusal(overrides: &[&str]) -> String {
-    let overrides: Vec<_> = overrides.iter().map(|&assignment| assignment.to_owned()).collect();
-    Config::load(None, &overrides).unwrap_err().to_string()
+    Config::load(None, &set(overrides)).unwrap_err().to_string()
 }
 
 /// Every config that comes with the program is valid.
@@ -26,8 +28,8 @@ fn refusal(overrides: &[&str]) -> String {
 fn the_configs_load() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let loaded = paths.map(|path| Config::load(Some(&path), &[]).unwrap()).count();
-    assert!(loaded >= 2);
+    let configs: Vec<_> = paths.map(|path| Config::load(Some(&path), &[]).unwrap()).collect();
+    assert!(configs.len() >= 2);
 }
 
 /// The recipe of Dive into Deep Learning's section on batch normalization.
@@ -55,7 +57,7 @@ fn a_config_is_the_same_after_it_was_written() {
 #[test]
 fn overrides_change_one_key_each() {
     let overrides = ["network=lenet", "optimizer.learning_rate=1", "data.limit=512", "device=flex"];
-    let config = Config::load(None, &overrides.map(str::to_owned)).unwrap();
+    let config = Config::load(None, &set(&overrides)).unwrap();
     let mut expected = quickstart();
     expected.network = models::Architecture::LeNet;
     expected.optimizer.learning_rate = 1.0;
@@ -79,8 +81,8 @@ fn a_wrong_override_is_named_with_the_nearest_right_one() {
 
 #[test]
 fn values_of_the_wrong_type_or_range_are_refused() {
-    assert!(refusal(&["epochs=ten"]).contains("expected a nonzero usize"));
-    assert!(refusal(&["epochs=0"]).contains("expected a nonzero usize"));
+    assert!(refusal(&["epochs=ten"]).contains("expected a whole number above 0"));
+    assert!(refusal(&["epochs=0"]).contains("expected a whole number above 0"));
     assert!(refusal(&["optimizer.learning_rate=0"]).contains("above 0, not 0"));
     assert!(refusal(&["optimizer.learning_rate=nan"]).contains("above 0, not NaN"));
     assert!(refusal(&["optimizer.momentum=1"]).contains("from 0 to below 1, not 1"));
@@ -89,7 +91,7 @@ fn values_of_the_wrong_type_or_range_are_refused() {
 #[test]
 fn impossible_combinations_are_refused_before_anything_is_loaded() {
     let message = refusal(&["data.limit=100"]);
-    assert_eq!(message, "batch_size = 128 is more than the 100 images to train on");
+    assert!(message.ends_with(": batch_size = 128 is more than the 100 images to train on"));
     assert!(refusal(&["data.limit=129"]).contains("a last batch of a single one of the 129"));
     assert!(refusal(&["data.validation=60000"]).contains("leaves none of the 60000"));
 }
@@ -114,18 +116,17 @@ fn devices_are_found_by_name() {
     assert!(auto.reason.unwrap().starts_with("auto: "));
 }
 
-/// Ten steps from the same weights on the same batches, on every device of this machine: the
-/// losses agree step by step. Rounding grows with each step; wrong kernels do not agree at all.
+/// Ten steps from the same seed, on every device of this machine: the losses agree step by step.
+/// Rounding grows with each step; wrong kernels do not agree at all.
 #[test]
 fn every_device_takes_the_same_steps() {
     let config = quickstart();
     let data = FashionMnist::synthetic();
     let images = data.split(Split::Train).first(320);
-    let weights = Classifier::new(&config, &Device::flex().autodiff()).into_record();
 
     let losses = |device: Device| -> Vec<f32> {
         let device = device.autodiff();
-        let mut classifier = Classifier::new(&config, &device).load_record(weights.clone());
+        let mut classifier = Classifier::new(&config, &device);
         let mut optimizer = optimizer(&config.optimizer);
         let batches = BatchLoader::new(&images, 32, &device).shuffled(0);
         let batches: Vec<_> = batches.epoch(0).map(Result::unwrap).collect();
@@ -156,16 +157,15 @@ fn an_evaluation_counts_every_image_once() {
     let config = quickstart();
     let data = FashionMnist::synthetic();
     let images = data.split(Split::Test).first(25);
-    for (name, device) in test_devices::all() {
-        let classifier = Classifier::new(&config, &device);
-        let found = evaluate(&classifier, &BatchLoader::new(&images, 10, &device)).unwrap();
+    let device = Device::flex();
+    let classifier = Classifier::new(&config, &device);
+    let found = evaluate(&classifier, &BatchLoader::new(&images, 10, &device)).unwrap();
 
-        let batch = BatchLoader::new(&images, 25, &device).epoch(0).next().unwrap().unwrap();
-        let output = classifier.forward(batch);
-        let predicted: Tensor<1, Int> = output.output.argmax(1).flatten(0, 1);
-        let correct = predicted.equal(output.targets).int().sum().into_scalar::<i32>();
-        assert!((found.accuracy - f64::from(correct) / 25.0).abs() < 1e-9, "{name}");
-        let loss = f64::from(output.loss.into_scalar::<f32>());
-        assert!((found.loss - loss).abs() < 1e-5, "{name}: {} and {loss}", found.loss);
-    }
+    let batch = BatchLoader::new(&images, 25, &device).epoch(0).next().unwrap().unwrap();
+    let output = classifier.forward(batch);
+    let predicted: Tensor<1, Int> = output.output.argmax(1).flatten(0, 1);
+    let correct = predicted.equal(output.targets).int().sum().into_scalar::<i32>();
+    assert!((found.accuracy - f64::from(correct) / 25.0).abs() < 1e-9);
+    let loss = f64::from(output.loss.into_scalar::<f32>());
+    assert!((found.loss - loss).abs() < 1e-5, "{} and {loss}", found.loss);
 }

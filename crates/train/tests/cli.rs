@@ -13,6 +13,7 @@ use tempfile::TempDir;
 fn train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
     command.args(arguments).env("RUST_BACKTRACE", "1").env_remove("FASHION_MNIST_DIR");
+    command.env_remove("XDG_RUNTIME_DIR");
     command
 }
 
@@ -117,7 +118,7 @@ fn bad_arguments_are_refused() {
 
     assert_refused(run(&["no/such.toml"]), &["no/such.toml", "No such file", "configs/"]);
     assert_refused(run(&["--device", "gpu"]), &["unknown device `gpu`", "`wgpu`"]);
-    assert_refused(run(&["--epochs", "0"]), &["epochs=0", "nonzero"]);
+    assert_refused(run(&["--epochs", "0"]), &["--epochs 0: ", "above 0"]);
     assert_refused(run(&["--set", "batch_size=99999"]), &["batch_size = 99999", "55000"]);
     assert_refused(run(&["--set", "network=lenett"]), &["did you mean `lenet`?"]);
 
@@ -140,13 +141,12 @@ fn a_wrong_config_is_refused_with_its_file_and_line() {
     let path = temp.path().join("wrong.toml");
     let path = path.to_str().unwrap();
     let good = include_str!("../../../configs/lenet.toml");
-    let line_of = |text: &str, part: &str| {
-        1 + text.lines().position(|line| line.contains(part)).unwrap()
-    };
+    let line_of =
+        |text: &str, part: &str| 1 + text.lines().position(|line| line.contains(part)).unwrap();
     for (from, to, expected) in [
         ("epochs = 10", "epoch = 10", "did you mean `epochs`?"),
         ("epochs = 10", "epochs = \"ten\"", "invalid type: string \"ten\""),
-        ("epochs = 10", "epochs = 0", "nonzero"),
+        ("epochs = 10", "epochs = 0", "above 0"),
         ("\"lenet_bn\"", "\"lenet-bn\"", "did you mean `lenet_bn`?"),
         ("validation =", "validatoin =", "did you mean `validation`?"),
         ("learning_rate = 1.0", "learning_rate = -1.0", "above 0, not -1"),
@@ -202,7 +202,11 @@ fn spoilt_files_are_refused() {
     let mut pixels = unpack(&gz);
     pixels[5_000_000] ^= 1;
     refuse(images, &pack(&pixels), "differs from the published file");
-    refuse(images, &pack(&[0, 0, 8, 3, 255, 255, 255, 255, 0, 0, 0, 28, 0, 0, 0, 28]), "4294967295");
+    refuse(
+        images,
+        &pack(&[0, 0, 8, 3, 255, 255, 255, 255, 0, 0, 0, 28, 0, 0, 0, 28]),
+        "4294967295",
+    );
 
     let mut bytes = unpack(&read(labels));
     bytes[8 + 41] = 17;

@@ -1,14 +1,11 @@
 use serde_json::json;
 
-use crate::{
-    Error,
-    device::{self, DeviceName},
-};
+use crate::{device, report::say};
 
 /// Prints every device that this build can use on this machine.
-pub(crate) fn devices(json: bool) -> Result<(), Error> {
-    let chosen = device::choose(DeviceName::Auto)?.found.name;
+pub(crate) fn devices(json: bool) {
     let devices = device::list();
+    let chosen = device::best_of(&devices).found.name;
 
     if json {
         let rows = devices.iter().map(|found| {
@@ -20,13 +17,12 @@ pub(crate) fn devices(json: bool) -> Result<(), Error> {
                 "auto": found.name == chosen,
             })
         });
-        println!("{:#}", rows.collect::<serde_json::Value>());
+        say(format_args!("{:#}", rows.collect::<serde_json::Value>()));
     } else {
         for found in devices {
             let model = found.model().unwrap_or_default();
             let note = if found.name == chosen { "  <- auto" } else { "" };
-            println!("{:10} {:14} {model}{note}", found.name, found.kind);
+            say(format_args!("{:10} {:14} {model}{note}", found.name, found.kind));
         }
     }
-    Ok(())
 }

@@ -17,7 +17,7 @@ use crate::{
     config::{SourceConfig, WeightsConfig},
     device,
     fit::{Classifier, evaluate, optimizer},
-    report::{EpochLog, History, ImagesPerSecond, renderer, shows_plain_lines},
+    report::{EpochLog, History, ImagesPerSecond, renderer, say, shows_plain_lines},
     run_dir::{Environment, RunDir, RunResult},
 };
 
@@ -35,23 +35,23 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     let classifier = Classifier::new(&config, &device);
     let parameters = classifier.network.parameters();
 
-    println!("network  {} ({}), {parameters} parameters", config.network, config.preset);
+    say(format_args!("network  {} ({}), {parameters} parameters", config.network, config.preset));
     let model = environment.device_model.as_deref().map(|model| format!(", {model}"));
     let reason = chosen.reason.map(|reason| format!(" ({reason})"));
-    println!(
+    say(format_args!(
         "device   {}{}{}",
         chosen.found.name,
         model.unwrap_or_default(),
         reason.unwrap_or_default()
-    );
-    println!(
+    ));
+    say(format_args!(
         "data     {}: {} images to train on, {} to validate, {} to test",
         data.source(),
         training.images(),
         data.split(Split::Validation).images(),
         data.split(Split::Test).images()
-    );
-    println!("run      {}", run.path().display());
+    ));
+    say(format_args!("run      {}", run.path().display()));
 
     let loader = |images: &Images, batch_size| {
         BatchLoader::new(images, batch_size, &device.clone().inner())
@@ -93,13 +93,21 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
         seconds: start.elapsed().as_secs_f64(),
     };
     run.write_result(&result)?;
-    println!(
+    say(format_args!(
         "test     accuracy {:.4}, loss {:.4}, with the weights of epoch {}, on {}",
         result.test_accuracy, result.test_loss, result.tested_epoch, result.data_source
-    );
-    println!("run      {}, after {:.0} s", run.path().display(), result.seconds);
+    ));
+    say(format_args!("run      {}, after {:.0} s", run.path().display(), result.seconds));
     Ok(())
 }
+
+/// What is said, loudly, before a run on the stand-in that nobody asked for.
+const STAND_IN: &str = "\
+*********************************************************************
+* WARNING: Fashion-MNIST is not here and could not be downloaded.   *
+* This run trains on SYNTHETIC images, shapes drawn by the program. *
+* Its accuracy says nothing about Fashion-MNIST.                    *
+*********************************************************************";
 
 /// The images that the config asks for, in their three parts.
 fn load(config: &Config, args: &TrainArgs) -> Result<FashionMnist, Error> {
@@ -108,12 +116,7 @@ fn load(config: &Config, args: &TrainArgs) -> Result<FashionMnist, Error> {
         SourceConfig::FashionMnist => FashionMnist::find(args.data_dir.as_deref())?,
         SourceConfig::Auto => match FashionMnist::find(args.data_dir.as_deref()) {
             Err(error) if error.is_unavailable() => {
-                eprintln!("{error}\n");
-                eprintln!("*********************************************************************");
-                eprintln!("* WARNING: Fashion-MNIST is not here and could not be downloaded.   *");
-                eprintln!("* This run trains on SYNTHETIC images, shapes drawn by the program. *");
-                eprintln!("* Its accuracy says nothing about Fashion-MNIST.                    *");
-                eprintln!("*********************************************************************\n");
+                eprintln!("{error}\n\n{STAND_IN}\n");
                 FashionMnist::synthetic()
             }
             found => found?,
@@ -159,6 +162,10 @@ fn fit(
         Learner::new(classifier, optimizer(optimizer_config), optimizer_config.learning_rate);
     let ended = training.launch(learner);
     drop(ended.renderer);
+    if !shows_plain_lines() {
+        // The curves took the terminal for themselves, and took everything with them.
+        history.epochs().iter().for_each(|epoch| say(format_args!("{}", epoch.line(epochs))));
+    }
 
     if let Some(error) = ended.error {
         return Err(Error::Training(format!("training failed: {error}")));

@@ -15,7 +15,7 @@ use burn::train::{
 };
 use serde::Serialize;
 
-use super::images_per_second;
+use super::{images_per_second, say};
 
 /// One epoch, as a line of `metrics.jsonl` has it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -138,7 +138,7 @@ impl MetricLogger for EpochLog {
             images_per_second: self.value("train", images_per_second::NAME),
         };
         if self.print {
-            println!("{}", epoch.line(self.total));
+            say(format_args!("{}", epoch.line(self.total)));
         }
         let line = serde_json::to_string(&epoch).expect("plain values are JSON");
         let written = writeln!(self.file, "{line}").and_then(|()| self.file.flush());
@@ -157,17 +157,17 @@ impl MetricLogger for EpochLog {
         let epochs = self.history.epochs();
         let epoch = epochs.iter().find(|ended| ended.epoch == epoch);
         Ok(match (name, split) {
-            ("Loss", Split::Valid) => epoch
-                .map(|ended| NumericEntry::Final(ended.validation_loss))
-                .into_iter()
-                .collect(),
+            ("Loss", Split::Valid) => {
+                epoch.map(|ended| NumericEntry::Final(ended.validation_loss)).into_iter().collect()
+            }
             _ => Vec::new(),
         })
     }
 }
 
 impl Epoch {
-    fn line(&self, total: usize) -> String {
+    /// The epoch for people, as one of `total`.
+    pub fn line(&self, total: usize) -> String {
         format!(
             "epoch {:>width$}/{total}  train loss {:.4} accuracy {:.4}  validation loss {:.4} \
              accuracy {:.4}  learning rate {}  {:.0} images/s",

@@ -6,4 +6,4 @@ mod terminal;
 
 pub(crate) use epochs::{EpochLog, History};
 pub(crate) use images_per_second::ImagesPerSecond;
-pub(crate) use terminal::{renderer, shows_plain_lines};
+pub(crate) use terminal::{renderer, say, shows_plain_lines};

@@ -1,4 +1,7 @@
-use std::io::IsTerminal;
+use std::{
+    fmt,
+    io::{IsTerminal, Write},
+};
 
 use burn::train::{
     Interrupter,
@@ -9,6 +12,11 @@ use burn::train::{
         MetricsRendererTraining, tui::TuiMetricsRendererWrapper,
     },
 };
+
+/// Prints a line. A reader that has gone away, as at the end of a pipe, does not end a run.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    writeln!(std::io::stdout(), "{line}").ok();
+}
 
 /// Whether there is no terminal for the curves, so that lines take their place.
 pub(crate) fn shows_plain_lines() -> bool {
@@ -57,7 +65,14 @@ impl MetricsRendererEvaluation for Silent {
 }
 
 impl TrainingProgressLogger for Silent {
-    fn start(&mut self, _epochs: usize, _first: usize, _items: Option<usize>, _label: Option<&str>) {}
+    fn start(
+        &mut self,
+        _epochs: usize,
+        _first: usize,
+        _items: Option<usize>,
+        _label: Option<&str>,
+    ) {
+    }
     fn update_epoch(&mut self, _epoch: usize) {}
     fn start_split(&mut self, _split: &str, _items: usize) {}
     fn update_split(&mut self, _items: usize) {}

@@ -1,0 +1,90 @@
+//! Whether the images reach the network faster than it takes them in.
+
+use burn::{optim::GradientsParams, tensor::Device};
+use fashion_mnist::{Batch, BatchLoader, FashionMnist, Split};
+use serde::Serialize;
+use train::{
+    Config, Error,
+    device::Found,
+    fit::{Classifier, optimizer},
+};
+
+use super::medians;
+
+const BATCH_SIZE: usize = 256;
+/// Batches to a turn.
+const BATCHES: usize = 8;
+const ROUNDS: usize = 15;
+
+#[derive(Serialize)]
+struct Row {
+    work: &'static str,
+    device: String,
+    batch_size: usize,
+    ms_per_batch: f64,
+    images_per_second: f64,
+    /// The time as a share of the training step's.
+    share_of_step: f64,
+}
+
+/// Times batches of 28 and of 96 pixels, and LeNet-BN's training step on batches that are there
+/// already. The images are synthetic; their number and form are Fashion-MNIST's.
+pub fn run(found: &Found, json: bool) -> Result<(), Error> {
+    let device = found.device.clone().autodiff();
+    let data = FashionMnist::synthetic();
+    let images = data.split(Split::Train).first(BATCH_SIZE * BATCHES);
+    let loader = BatchLoader::new(&images, BATCH_SIZE, &device).shuffled(0);
+    let resized = loader.clone().resized(96);
+    let batches: Vec<Batch> = loader.epoch(0).map(|batch| batch.expect("in memory")).collect();
+
+    let config = Config::load(None, &[])?;
+    let mut classifier = Classifier::new(&config, &device);
+    let mut optimizer = optimizer(&config.optimizer);
+    let mut step = || {
+        for batch in &batches {
+            let loss = classifier.forward(batch.clone()).loss;
+            let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
+            classifier = optimizer.step(0.01, classifier.clone(), gradients);
+        }
+        finish(&device);
+    };
+    let load = |loader: &BatchLoader| {
+        loader.epoch(1).for_each(|batch| drop(batch.expect("in memory")));
+        finish(&device);
+    };
+    let times = medians(ROUNDS, [&mut || load(&loader), &mut || load(&resized), &mut step]);
+
+    let step_seconds = times[2].as_secs_f64();
+    let work = ["batches of 28 px", "batches of 96 px", "LeNet-BN training step"];
+    let rows = work.into_iter().zip(times).map(|(work, time)| Row {
+        work,
+        device: found.name.clone(),
+        batch_size: BATCH_SIZE,
+        ms_per_batch: time.as_secs_f64() * 1e3 / BATCHES as f64,
+        images_per_second: (BATCH_SIZE * BATCHES) as f64 / time.as_secs_f64(),
+        share_of_step: time.as_secs_f64() / step_seconds,
+    });
+    let rows: Vec<Row> = rows.collect();
+
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rows).expect("plain values are JSON"));
+        return Ok(());
+    }
+    println!("{}: batches of {BATCH_SIZE}, median of {ROUNDS} rounds", found.name);
+    println!("{:24} {:>12} {:>12} {:>14}", "", "ms/batch", "images/s", "share of step");
+    for row in rows {
+        println!(
+            "{:24} {:12.3} {:12.0} {:13.1}%",
+            row.work,
+            row.ms_per_batch,
+            row.images_per_second,
+            row.share_of_step * 100.0
+        );
+    }
+    Ok(())
+}
+
+/// Waits until the device has done all that it was told to.
+fn finish(device: &Device) {
+    device.sync().expect("a device that works");
+}
