@@ -14,7 +14,7 @@ pub enum Error {
     /// No directory was named, and this user has no cache directory.
     #[error(
         "no directory for Fashion-MNIST: this user has no cache directory. \
-         Set FASHION_MNIST_DIR, or name a directory with --data-dir"
+         Name one with FASHION_MNIST_DIR"
     )]
     NoDirectory,
 
@@ -41,7 +41,7 @@ pub enum Error {
     /// No mirror delivered a file.
     #[error(
         "cannot download {file}:\n  {}\nPut the four files of {HOMEPAGE} into {}, or name the \
-         directory they are in with FASHION_MNIST_DIR or --data-dir",
+         directory they are in with FASHION_MNIST_DIR",
         failures.join("\n  "), dir.display()
     )]
     Download {
@@ -56,7 +56,7 @@ pub enum Error {
     /// The cache directory cannot be made or written to.
     #[error(
         "cannot keep downloads in {}: {error}. \
-         Name another directory with FASHION_MNIST_DIR or --data-dir",
+         Name another directory with FASHION_MNIST_DIR",
         dir.display()
     )]
     Store {

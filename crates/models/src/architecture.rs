@@ -55,6 +55,14 @@ impl Architecture {
         }
     }
 
+    /// Whether the network normalizes batches, so that it cannot train on a batch of one image.
+    pub fn has_batch_norm(self) -> bool {
+        match self {
+            Self::LeNet => false,
+            Self::LeNetBn => true,
+        }
+    }
+
     /// The network with fresh weights.
     pub fn init(self, preset: Preset, device: &Device) -> Network {
         match (self, preset) {

@@ -12,9 +12,8 @@
 //! - [`LeNetConfig::lenet`]: the first convolution is padded, so that images of 28 pixels lead to
 //!   the feature maps that the paper gets from 32.
 //! - [`LeNetConfig::lenet_bn`]: the notes' network with batch normalization between each layer and
-//!   its sigmoid. The first convolution is not padded. Saturated sigmoids let little gradient
-//!   through; normalized inputs keep them in their steep part, so that the network learns at a
-//!   rate (1.0) at which the plain one does not start to.
+//!   its sigmoid. The first convolution is not padded. A sigmoid far from zero is flat and lets
+//!   little gradient through; normalized inputs keep it in its steep part.
 //!
 //! | stage | `lenet` | parameters | `lenet_bn` | parameters |
 //! |---|---|---|---|---|
@@ -60,16 +59,26 @@ pub struct LeNetConfig {
 /// Made by [`LeNetConfig::init`]. The module's documentation has the figure.
 #[derive(Module, Debug)]
 pub struct LeNet {
-    conv1: Conv2d,
-    bn1: Option<BatchNorm>,
-    conv2: Conv2d,
-    bn2: Option<BatchNorm>,
-    pool: AvgPool2d,
-    fc1: Linear,
-    bn3: Option<BatchNorm>,
-    fc2: Linear,
-    bn4: Option<BatchNorm>,
-    fc3: Linear,
+    /// 5 x 5, to 6 channels.
+    pub conv1: Conv2d,
+    /// After `conv1`.
+    pub bn1: Option<BatchNorm>,
+    /// 5 x 5, from 6 to 16 channels.
+    pub conv2: Conv2d,
+    /// After `conv2`.
+    pub bn2: Option<BatchNorm>,
+    /// 2 x 2, after both convolutions.
+    pub pool: AvgPool2d,
+    /// From the feature map to 120 units.
+    pub fc1: Linear,
+    /// After `fc1`.
+    pub bn3: Option<BatchNorm>,
+    /// From 120 to 84 units.
+    pub fc2: Linear,
+    /// After `fc2`.
+    pub bn4: Option<BatchNorm>,
+    /// From 84 units to the classes.
+    pub fc3: Linear,
 }
 
 impl LeNetConfig {

@@ -1,5 +1,6 @@
 use burn::{
     module::{Module, ModuleVisitor, Param},
+    store::ModuleRecord,
     tensor::Tensor,
 };
 
@@ -32,6 +33,14 @@ impl Network {
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         match self {
             Self::LeNet(network) => network.features(images),
+        }
+    }
+
+    /// The weights, as the network's own type saves and loads them; those of
+    /// [`into_record`](Module::into_record) load into a `Network` only.
+    pub fn weights(&self) -> ModuleRecord {
+        match self {
+            Self::LeNet(network) => network.clone().into_record(),
         }
     }
 

@@ -144,14 +144,25 @@ fn parameters_are_as_published() {
     assert_eq!(count(Architecture::LeNetBn).parameters(), 44_878);
 }
 
+/// The table in LeNet's documentation, stage by stage.
 #[test]
-fn feature_maps_have_the_sizes_of_the_table() {
+fn stages_have_the_sizes_of_the_table() {
     let device = Device::flex();
-    let features = |config: LeNetConfig| {
-        config.init(&device).features(Tensor::zeros([2, 1, 28, 28], &device)).dims()
-    };
-    assert_eq!(features(LeNetConfig::lenet()), [2, 16, 5, 5]);
-    assert_eq!(features(LeNetConfig::lenet_bn()), [2, 16, 4, 4]);
+    for (config, [conv1, pool1, conv2, pool2]) in
+        [(LeNetConfig::lenet(), [28, 14, 10, 5]), (LeNetConfig::lenet_bn(), [24, 12, 8, 4])]
+    {
+        let network = config.init(&device);
+        let images = Tensor::zeros([2, 1, 28, 28], &device);
+        let x = network.conv1.forward(images.clone());
+        assert_eq!(x.dims(), [2, 6, conv1, conv1]);
+        let x = network.pool.forward(x);
+        assert_eq!(x.dims(), [2, 6, pool1, pool1]);
+        let x = network.conv2.forward(x);
+        assert_eq!(x.dims(), [2, 16, conv2, conv2]);
+        assert_eq!(network.pool.forward(x).dims(), [2, 16, pool2, pool2]);
+        assert_eq!(network.features(images.clone()).dims(), [2, 16, pool2, pool2]);
+        assert_eq!(network.forward(images).dims(), [2, 10]);
+    }
 }
 
 #[test]
@@ -199,6 +210,16 @@ fn names_are_found_again_and_others_answered_with_the_list() {
     }
     let error = "lenet5".parse::<Architecture>().unwrap_err().to_string();
     assert_eq!(error, "unknown network `lenet5`, expected one of `lenet`, `lenet_bn`");
+}
+
+/// What a run saves loads into the network's own type.
+#[test]
+fn the_weights_are_those_of_the_network_itself() {
+    let device = Device::flex();
+    let images = Tensor::<4>::ones([2, 1, 28, 28], &device);
+    let network = Architecture::LeNetBn.init(Preset::D2l, &device);
+    let own = LeNetConfig::lenet_bn().init(&device).load_record(network.weights());
+    assert_eq!(values(network.forward(images.clone())), values(own.forward(images)));
 }
 
 /// A record of the whole enum finds its way back, moving averages included.

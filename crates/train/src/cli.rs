@@ -72,9 +72,11 @@ impl TrainArgs {
 /// Runs the program with the arguments of its process: 0 if it did what it was asked, 2 if it was
 /// asked for what cannot be, 130 if it was stopped, 1 if it failed.
 pub fn run() -> ExitCode {
-    quieten_wayland();
     let cli = Cli::parse();
-    std::panic::set_hook(Box::new(|_| {}));
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        // A sentence at the end says it.
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     let result = catch_unwind(AssertUnwindSafe(|| match cli.command {
         Some(Command::Devices { json }) => {
             commands::devices(json);
@@ -82,7 +84,7 @@ pub fn run() -> ExitCode {
         }
         None => commands::train(&cli.train),
     }));
-    let result = result.unwrap_or_else(|panic| Err(Error::Training(describe(&*panic))));
+    let result = result.unwrap_or_else(|panic| Err(describe(&*panic)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -92,22 +94,18 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Without a desktop session, each look for an OpenGL adapter makes the Wayland library complain on
-/// standard error that this variable is not set.
-fn quieten_wayland() {
-    const VARIABLE: &str = "XDG_RUNTIME_DIR";
-    if cfg!(target_os = "linux") && std::env::var_os(VARIABLE).is_none() {
-        // SAFETY: called before there is a second thread that could read the environment.
-        unsafe { std::env::set_var(VARIABLE, std::env::temp_dir()) };
-    }
-}
-
 /// A panic below, as a sentence: a backend's way to report what it cannot do.
-fn describe(panic: &(dyn std::any::Any + Send)) -> String {
+fn describe(panic: &(dyn std::any::Any + Send)) -> Error {
     let message = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    format!("the computation failed: {message}")
+    // How burn-train's curves end the program at a key.
+    if message.starts_with("Killing training") {
+        return Error::Stopped(
+            "stopped at once; checkpoints of earlier epochs are kept".to_owned(),
+        );
+    }
+    Error::Training(format!("the computation failed: {message}"))
 }

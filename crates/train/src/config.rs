@@ -165,8 +165,16 @@ impl Config {
                 .with(assignment)
                 .map_err(|why| Error::Usage(format!("{name}: {}", readable(&why))))?;
         }
-        config.check().map_err(|why| Error::Usage(format!("{}: {why}", file.display())))?;
-        Ok(config)
+        match config.check() {
+            Ok(()) => Ok(config),
+            // With overrides, any of them may be to blame.
+            Err((_, why)) if !overrides.is_empty() => Err(Error::Usage(why)),
+            Err((key, why)) => {
+                let line = text.lines().position(|line| line.trim_start().starts_with(key));
+                let line = line.map(|index| format!(":{}", index + 1)).unwrap_or_default();
+                Err(Error::Usage(format!("{}{line}: {why}", file.display())))
+            }
+        }
     }
 
     /// This config with one key changed.
@@ -200,26 +208,28 @@ impl Config {
         self.data.limit.map_or(rest, |limit| rest.min(limit.get()))
     }
 
-    /// What no single key can tell.
-    fn check(&self) -> Result<(), String> {
+    /// What no single key can tell: one of the keys, and what is wrong with them.
+    fn check(&self) -> Result<(), (&'static str, String)> {
         let (images, batch) = (self.training_images(), self.batch_size.get());
         if images == 0 {
-            return Err(format!(
-                "data.validation = {} leaves none of the {TRAINING_IMAGES} training images to \
-                 train on",
-                self.data.validation
-            ));
+            let validation = self.data.validation;
+            let why = format!(
+                "data.validation = {validation} leaves none of the {TRAINING_IMAGES} training \
+                 images to train on"
+            );
+            return Err(("validation", why));
         }
         if batch > images {
-            return Err(format!(
-                "batch_size = {batch} is more than the {images} images to train on"
-            ));
+            let why = format!("batch_size = {batch} is more than the {images} images to train on");
+            return Err(("batch_size", why));
         }
-        if images % batch == 1 {
-            return Err(format!(
-                "batch_size = {batch} leaves a last batch of a single one of the {images} images, \
-                 which batch normalization cannot take: choose another batch_size or data.limit"
-            ));
+        let last = (images - 1) % batch + 1;
+        if last == 1 && self.network.has_batch_norm() {
+            let why = format!(
+                "batch_size = {batch} makes a batch of a single one of the {images} images, which \
+                 batch normalization cannot take: choose another batch_size or data.limit"
+            );
+            return Err(("batch_size", why));
         }
         Ok(())
     }
@@ -241,7 +251,8 @@ fn read(path: &Path) -> Result<String, Error> {
 fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
     let file = file.display();
     let message = readable(error.message());
-    let Some(span) = error.span() else {
+    // What is missing is nowhere.
+    let Some(span) = error.span().filter(|_| !message.starts_with("missing")) else {
         return format!("{file}: {message}");
     };
     let before = &text[..span.start.min(text.len())];

@@ -187,7 +187,7 @@ pub fn choose(name: DeviceName) -> Result<Chosen, Error> {
     }
 }
 
-/// The one of all devices of this machine that `auto` takes.
+/// The one of all devices of this machine that `auto` takes: the best kind, of equals the first.
 pub fn best_of(devices: &[Found]) -> Chosen {
     let best = devices.iter().min_by_key(|found| found.kind).expect("flex is always built in");
     if best.kind < Kind::Cpu {
@@ -195,18 +195,15 @@ pub fn best_of(devices: &[Found]) -> Chosen {
         return Chosen { found: best.clone(), reason };
     }
 
-    // A build with ndarray was asked for ndarray.
-    let cpu = if cfg!(feature = "ndarray") { Backend::NdArray } else { Backend::Flex };
-    let found = devices.iter().find(|found| found.backend == cpu.name()).unwrap_or(best).clone();
     let reason = match devices.iter().find(|found| found.kind == Kind::SoftwareGpu) {
         _ if cfg!(not(feature = "_cube")) => "auto: this build has no GPU backend".to_owned(),
         Some(software) => format!(
             "auto: no GPU found; {} only imitates one on the CPU and is slower than {}",
-            software.name, found.name
+            software.name, best.name
         ),
         None => "auto: no GPU found".to_owned(),
     };
-    Chosen { found, reason: Some(reason) }
+    Chosen { found: best.clone(), reason: Some(reason) }
 }
 
 fn choose_of(backend: Backend, index: Option<usize>) -> Result<Found, Error> {

@@ -1,5 +1,7 @@
 //! A network as burn-train's learner, and its evaluation.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::{
     data::dataloader::DataLoader,
     module::Module,
@@ -28,16 +30,19 @@ impl Classifier {
     /// The config's network with fresh weights, drawn from the config's seed: on the CPU whatever
     /// the device, so that every device starts from the same ones.
     ///
-    /// Draws from the CPU backend's one source of random numbers, so that the weights are the
-    /// seed's only if nothing else draws at the same time.
     pub fn new(config: &Config, device: &Device) -> Self {
         let fresh = |device: &Device| Self {
             network: config.network.init(config.preset, device),
             loss: CrossEntropyLossConfig::new().init(device),
         };
-        let cpu = Device::flex();
-        cpu.seed(config.seed);
-        let weights = fresh(&cpu).into_record();
+        let weights = {
+            // The CPU backend has one source of random numbers for the whole program.
+            static DRAWING: Mutex<()> = Mutex::new(());
+            let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+            let cpu = Device::flex();
+            cpu.seed(config.seed);
+            fresh(&cpu).into_record()
+        };
         fresh(device).load_record(weights)
     }
 

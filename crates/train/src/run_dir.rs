@@ -118,6 +118,13 @@ impl RunDir {
         &self.path
     }
 
+    /// Takes the folder away again, for a run that cannot begin.
+    pub fn discard(&self) {
+        // What else is there is not the run's, and keeps the folder.
+        fs::remove_file(self.path.join("config.toml")).ok();
+        fs::remove_dir(&self.path).ok();
+    }
+
     /// Where the checkpoints go.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")

@@ -111,15 +111,68 @@ fn devices_are_listed() {
     assert!(rows.iter().any(|row| row["name"] == "flex" && row["kind"] == "cpu"));
 }
 
+/// Ctrl-C after the second epoch's line: the program ends by itself, and names a checkpoint.
+#[test]
+#[cfg(unix)]
+fn ctrl_c_keeps_the_last_checkpoint() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+    };
+
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("run");
+    let arguments = quick(folder.to_str().unwrap(), &["--epochs", "1000000"]);
+    let mut child =
+        train(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().starts_with("epoch       2/")).unwrap().unwrap();
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    lines.for_each(drop);
+
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{message}");
+    let checkpoint = message.trim_end().split("the last checkpoint is ").nth(1).unwrap();
+    assert!(Path::new(checkpoint).is_file(), "{message}");
+    assert!(!folder.join("result.json").exists());
+}
+
+/// A cache that cannot be written to stands for a machine without network.
+#[test]
+#[cfg(target_os = "linux")]
+fn where_the_images_cannot_be_had_the_quickstart_says_so_and_takes_the_stand_in() {
+    let temp = TempDir::new().unwrap();
+    let cache = temp.path().join("cache");
+    fs::write(&cache, "a file in the way").unwrap();
+    let folder = temp.path().join("run");
+    let quick = ["--device", "flex", "--epochs", "1", "--set", "data.limit=640"];
+    let run = |more: &[&str]| train(&quick).args(more).env("XDG_CACHE_HOME", &cache).output();
+
+    let output = run(&["--run-dir", folder.to_str().unwrap()]).unwrap();
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{warning}");
+    assert!(warning.contains("trains on SYNTHETIC images"), "{warning}");
+    let result = fs::read_to_string(folder.join("result.json")).unwrap();
+    assert!(result.contains("synthetic stand-in, not Fashion-MNIST"), "{result}");
+
+    let refused = temp.path().join("refused");
+    let refused = refused.to_str().unwrap();
+    let output = run(&["--set", "data.source=fashion-mnist", "--run-dir", refused]).unwrap();
+    assert_refused(output, &["cannot keep downloads in", "FASHION_MNIST_DIR"]);
+    assert!(!Path::new(refused).exists(), "a run that cannot begin leaves no folder");
+}
+
 #[test]
 fn bad_arguments_are_refused() {
     let temp = TempDir::new().unwrap();
     let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
 
-    assert_refused(run(&["no/such.toml"]), &["no/such.toml", "No such file", "configs/"]);
+    assert_refused(run(&["no/such.toml"]), &["cannot read the config no/such.toml", "configs/"]);
     assert_refused(run(&["--device", "gpu"]), &["unknown device `gpu`", "`wgpu`"]);
     assert_refused(run(&["--epochs", "0"]), &["--epochs 0: ", "above 0"]);
     assert_refused(run(&["--set", "batch_size=99999"]), &["batch_size = 99999", "55000"]);
+    assert_refused(run(&["--set", "batch_size=1"]), &["a batch of a single one"]);
     assert_refused(run(&["--set", "network=lenett"]), &["did you mean `lenet`?"]);
 
     // A file where the folder should be made.
@@ -152,6 +205,7 @@ fn a_wrong_config_is_refused_with_its_file_and_line() {
         ("learning_rate = 1.0", "learning_rate = -1.0", "above 0, not -1"),
         ("\"unit\"", "\"units\"", "did you mean `unit`?"),
         ("batch_size = 256", "batch_size = ", "batch_size"),
+        ("batch_size = 256", "batch_size = 60000", "more than the 55000 images"),
     ] {
         let text = good.replace(from, to);
         fs::write(path, &text).unwrap();

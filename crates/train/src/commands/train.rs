@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     store::ModuleRecord,
     train::{
-        Interrupter, Learner, SupervisedTraining,
+        Learner, SupervisedTraining,
         checkpoint::FileCheckpointer,
         metric::{AccuracyMetric, LearningRateMetric, LossMetric},
     },
@@ -17,7 +17,7 @@ use crate::{
     config::{SourceConfig, WeightsConfig},
     device,
     fit::{Classifier, evaluate, optimizer},
-    report::{EpochLog, History, ImagesPerSecond, renderer, say, shows_plain_lines},
+    report::{EpochLog, History, ImagesPerSecond, Stop, renderer, say, shows_plain_lines},
     run_dir::{Environment, RunDir, RunResult},
 };
 
@@ -25,8 +25,8 @@ use crate::{
 pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     let config = Config::load(args.config.as_deref(), &args.overrides())?;
     let chosen = device::choose(config.device)?;
-    let data = load(&config, args)?;
     let run = RunDir::create(args.run_dir.as_deref(), &config)?;
+    let data = load(&config, args).inspect_err(|_| run.discard())?;
     let environment = Environment::new(&chosen.found, data.source().to_string());
     run.write_environment(&environment)?;
 
@@ -35,15 +35,11 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     let classifier = Classifier::new(&config, &device);
     let parameters = classifier.network.parameters();
 
-    say(format_args!("network  {} ({}), {parameters} parameters", config.network, config.preset));
     let model = environment.device_model.as_deref().map(|model| format!(", {model}"));
     let reason = chosen.reason.map(|reason| format!(" ({reason})"));
-    say(format_args!(
-        "device   {}{}{}",
-        chosen.found.name,
-        model.unwrap_or_default(),
-        reason.unwrap_or_default()
-    ));
+    let [model, reason] = [model, reason].map(Option::unwrap_or_default);
+    say(format_args!("network  {} ({}), {parameters} parameters", config.network, config.preset));
+    say(format_args!("device   {}{model}{reason}", environment.device));
     say(format_args!(
         "data     {}: {} images to train on, {} to validate, {} to test",
         data.source(),
@@ -53,17 +49,17 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     ));
     say(format_args!("run      {}", run.path().display()));
 
-    let loader = |images: &Images, batch_size| {
-        BatchLoader::new(images, batch_size, &device.clone().inner())
+    let loader = |images: &Images| {
+        BatchLoader::new(images, config.batch_size.get(), &device.clone().inner())
             .resized(config.network.side(config.preset))
             .normalized(config.data.normalization.values())
     };
-    let batch_size = config.batch_size.get();
-    let train_loader = loader(&training, batch_size).shuffled(config.seed);
-    let validation_loader = loader(data.split(Split::Validation), batch_size);
+    let train_loader = loader(&training).shuffled(config.seed);
+    let validation_loader = loader(data.split(Split::Validation));
 
     let start = Instant::now();
     let (classifier, history) = fit(&config, &run, classifier, train_loader, validation_loader)?;
+
     let tested_epoch = match config.weights {
         WeightsConfig::Best => history.best_epoch(),
         WeightsConfig::Last => config.epochs.get(),
@@ -72,9 +68,9 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
         .map_err(|error| Error::Training(format!("cannot read a checkpoint again: {error}")))?;
     let classifier = classifier.load_record(record);
     let network = run.path().join("model.bpk");
-    (classifier.network.clone().into_record().save(&network))
+    (classifier.network.weights().save(&network))
         .map_err(|error| Error::RunFolder { path: network, source: io::Error::other(error) })?;
-    let test = evaluate(&classifier, &loader(data.split(Split::Test), batch_size))?;
+    let test = evaluate(&classifier, &loader(data.split(Split::Test)))?;
 
     let result = RunResult {
         network: config.network.to_string(),
@@ -135,12 +131,11 @@ fn fit(
 ) -> Result<(Classifier, History), Error> {
     let epochs = config.epochs.get();
     let metrics = run.path().join("metrics.jsonl");
-    let (log, history) = EpochLog::create(&metrics, shows_plain_lines(), epochs)
+    let stop = Stop::default();
+    let (log, history) = EpochLog::create(&metrics, shows_plain_lines(), epochs, stop.clone())
         .map_err(|source| Error::RunFolder { path: metrics.clone(), source })?;
 
-    let interrupter = Interrupter::new();
-    stop_at_ctrl_c(interrupter.clone());
-
+    stop.at_ctrl_c();
     let checkpointer = |name| FileCheckpointer::new(run.checkpoints(), name);
     let training = SupervisedTraining::new(run.path(), Arc::new(train), Arc::new(validation))
         .metrics((LossMetric::new(), AccuracyMetric::new()))
@@ -153,8 +148,8 @@ fn fit(
             checkpointer("optimizer"),
             checkpointer("schedule"),
         )
-        .renderer(renderer(interrupter.clone()))
-        .with_interrupter(interrupter)
+        .renderer(renderer(stop.curves.clone()))
+        .with_interrupter(stop.learner.clone())
         .num_epochs(epochs);
 
     let optimizer_config = &config.optimizer;
@@ -162,6 +157,7 @@ fn fit(
         Learner::new(classifier, optimizer(optimizer_config), optimizer_config.learning_rate);
     let ended = training.launch(learner);
     drop(ended.renderer);
+    stop.training_is_over();
     if !shows_plain_lines() {
         // The curves took the terminal for themselves, and took everything with them.
         history.epochs().iter().for_each(|epoch| say(format_args!("{}", epoch.line(epochs))));
@@ -173,8 +169,8 @@ fn fit(
     if let Some(source) = history.take_error() {
         return Err(Error::RunFolder { path: metrics, source });
     }
-    let done = history.epochs().len();
-    if done < epochs {
+    if ended.interrupted.is_some() {
+        let done = history.epochs().len();
         let kept = match done {
             0 => "there is no checkpoint yet".to_owned(),
             _ => format!("the last checkpoint is {}", run.checkpoint(done).display()),
@@ -182,19 +178,6 @@ fn fit(
         return Err(Error::Stopped(format!("stopped in epoch {} of {epochs}; {kept}", done + 1)));
     }
     Ok((ended.model, history))
-}
-
-/// The first Ctrl-C ends the step under way and the run with it; the second ends the program.
-fn stop_at_ctrl_c(interrupter: Interrupter) {
-    let handler = move || {
-        if interrupter.should_stop() {
-            std::process::exit(130);
-        }
-        interrupter.stop(Some("Ctrl-C"));
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("warning: Ctrl-C will not stop cleanly: {error}");
-    }
 }
 
 /// Images per second over all epochs, each of which trains on as many images.

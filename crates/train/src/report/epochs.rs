@@ -15,9 +15,10 @@ use burn::train::{
 };
 use serde::Serialize;
 
-use super::{images_per_second, say};
+use super::{Stop, images_per_second, say};
 
-/// One epoch, as a line of `metrics.jsonl` has it.
+/// One epoch, as a line of `metrics.jsonl` has it. Losses are means over the batches, accuracies
+/// over the images.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Epoch {
     pub epoch: usize,
@@ -79,6 +80,7 @@ pub(crate) struct EpochLog {
     file: File,
     print: bool,
     total: usize,
+    stop: Stop,
     names: HashMap<MetricId, String>,
     /// The latest value of each metric of the epoch under way.
     latest: BTreeMap<(&'static str, String), f64>,
@@ -89,12 +91,18 @@ impl EpochLog {
     /// # Errors
     ///
     /// If the file cannot be made.
-    pub fn create(path: &Path, print: bool, total: usize) -> io::Result<(Self, History)> {
+    pub fn create(
+        path: &Path,
+        print: bool,
+        total: usize,
+        stop: Stop,
+    ) -> io::Result<(Self, History)> {
         let history = History::default();
         let log = Self {
             file: File::create(path)?,
             print,
             total,
+            stop,
             names: HashMap::new(),
             latest: BTreeMap::new(),
             history: history.clone(),
@@ -113,11 +121,12 @@ impl MetricLogger for EpochLog {
     }
 
     fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
+        self.stop.heed_curves();
         for numeric in update.entries_numeric {
             let name = self.names.get(&numeric.entry.metric_id);
             let (Some(name), Some(value)) = (name, numeric.numeric_entry) else { continue };
-            // At the end of a split, burn-train sends the mean over its steps, which is what a loss
-            // is over an epoch. A learning rate is that of the last step.
+            // At the end of a split, burn-train sends the mean over its steps. A learning rate is
+            // that of the last one.
             if name != LEARNING_RATE || !matches!(value, NumericEntry::Final(_)) {
                 self.latest.insert((split.clone().into(), name.clone()), value.current());
             }
@@ -125,7 +134,8 @@ impl MetricLogger for EpochLog {
     }
 
     fn log_epoch_summary(&mut self, summary: EpochSummary) {
-        if summary.split != Split::Valid {
+        // An epoch that was stopped has no checkpoint, and its validation may be half done.
+        if summary.split != Split::Valid || self.stop.is_asked() {
             return;
         }
         let epoch = Epoch {

@@ -9,14 +9,20 @@ use burn::{
 };
 
 /// Images trained on per second since the epoch's first step, which is left out: on a GPU it is
-/// spent on compiling kernels.
-#[derive(Clone, Debug, Default)]
+/// spent on compiling kernels. Not a number in an epoch of one step.
+#[derive(Clone, Debug)]
 pub(crate) struct ImagesPerSecond {
     first_step: Option<(Instant, usize)>,
     value: f64,
 }
 
 pub(crate) const NAME: &str = "Images/s";
+
+impl Default for ImagesPerSecond {
+    fn default() -> Self {
+        Self { first_step: None, value: f64::NAN }
+    }
+}
 
 impl ImagesPerSecond {
     fn entry(&self) -> SerializedEntry {

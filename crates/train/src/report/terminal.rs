@@ -47,6 +47,19 @@ fn keep_ctrl_c() {
     }
 }
 
+/// Gives the terminal back as it was before Burn's curves, for a program that ends in their midst.
+pub(crate) fn restore() {
+    #[cfg(unix)]
+    if !shows_plain_lines() {
+        use crossterm::{
+            cursor::Show, event::DisableMouseCapture, execute, terminal::LeaveAlternateScreen,
+        };
+
+        crossterm::terminal::disable_raw_mode().ok();
+        execute!(std::io::stdout(), DisableMouseCapture, LeaveAlternateScreen, Show).ok();
+    }
+}
+
 /// Shows nothing: the epochs' lines say it all.
 struct Silent;
 
