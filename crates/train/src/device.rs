@@ -135,25 +135,40 @@ impl Backend {
     }
 
     fn kind(self, device: &Device) -> Kind {
-        // Burn makes a wgpu device out of its kind, but does not tell the kind of a device.
-        let make: fn(DeviceKind) -> Device = match self {
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu => Device::wgpu,
-            #[cfg(feature = "vulkan")]
-            Self::Vulkan => Device::vulkan,
-            #[cfg(feature = "metal")]
-            Self::Metal => Device::metal,
-            Self::Flex | Self::NdArray => return Kind::Cpu,
-            _ => return Kind::DiscreteGpu,
-        };
-        let is = |kind: fn(usize) -> DeviceKind| (0..16).any(|index| make(kind(index)) == *device);
-        match () {
-            () if make(DeviceKind::Cpu) == *device => Kind::SoftwareGpu,
-            () if is(DeviceKind::DiscreteGpu) => Kind::DiscreteGpu,
-            () if is(DeviceKind::IntegratedGpu) => Kind::IntegratedGpu,
-            () if is(DeviceKind::VirtualGpu) => Kind::VirtualGpu,
-            () => Kind::Gpu,
+        match self.makes_by_kind() {
+            Some(make) => kind_of(device, make),
+            None if self.is_cpu() => Kind::Cpu,
+            None => Kind::DiscreteGpu,
         }
+    }
+
+    /// How Burn makes a device out of its kind, for the backends where it does.
+    fn makes_by_kind(self) -> Option<fn(DeviceKind) -> Device> {
+        match self {
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Some(Device::wgpu),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Some(Device::vulkan),
+            #[cfg(feature = "metal")]
+            Self::Metal => Some(Device::metal),
+            _ => None,
+        }
+    }
+}
+
+/// Burn makes a device out of its kind, but does not tell the kind of a device: this tries them.
+fn kind_of(device: &Device, make: fn(DeviceKind) -> Device) -> Kind {
+    let is = |kind: fn(usize) -> DeviceKind| (0..16).any(|index| make(kind(index)) == *device);
+    if make(DeviceKind::Cpu) == *device {
+        Kind::SoftwareGpu
+    } else if is(DeviceKind::DiscreteGpu) {
+        Kind::DiscreteGpu
+    } else if is(DeviceKind::IntegratedGpu) {
+        Kind::IntegratedGpu
+    } else if is(DeviceKind::VirtualGpu) {
+        Kind::VirtualGpu
+    } else {
+        Kind::Gpu
     }
 }
 
