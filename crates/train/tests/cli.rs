@@ -85,9 +85,9 @@ fn a_run_leaves_its_folder_behind() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_weights() {
+fn the_same_seed_gives_the_same_run() {
     let temp = TempDir::new().unwrap();
-    let weights = |name, seed: &str| {
+    let epochs = |name, seed: &str| {
         let folder = temp.path().join(name);
         let output = run(&quick(folder.to_str().unwrap(), &["--epochs", "2", "--set", seed]));
         assert!(output.status.success());
@@ -96,9 +96,9 @@ fn the_same_seed_gives_the_same_weights() {
         let lines = lines.lines().map(|line| line.split(",\"images_per_second").next().unwrap());
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let first = weights("a", "seed=1");
-    assert_eq!(first, weights("b", "seed=1"));
-    assert_ne!(first, weights("c", "seed=2"));
+    let first = epochs("a", "seed=1");
+    assert_eq!(first, epochs("b", "seed=1"));
+    assert_ne!(first, epochs("c", "seed=2"));
 }
 
 #[test]
