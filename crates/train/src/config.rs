@@ -59,7 +59,7 @@ pub enum WeightsConfig {
 
 /// The images of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct DataConfig {
     /// Which images.
     pub source: SourceConfig,
@@ -96,7 +96,7 @@ pub enum NormalizationConfig {
 
 /// How the weights follow their gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a section")]
 pub struct OptimizerConfig {
     /// Which algorithm.
     pub name: OptimizerName,
@@ -190,7 +190,7 @@ impl Config {
 
         let mut root = toml::Table::try_from(self).map_err(|error| error.to_string())?;
         let mut table = &mut root;
-        let mut path: Vec<&str> = key.split('.').collect();
+        let mut path: Vec<&str> = key.trim().split('.').collect();
         let last = path.pop().unwrap_or_default();
         for name in path {
             let entry = table.entry(name).or_insert_with(|| toml::Table::new().into());
@@ -251,8 +251,9 @@ fn read(path: &Path) -> Result<String, Error> {
 fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
     let file = file.display();
     let message = readable(error.message());
-    // What is missing is nowhere.
-    let Some(span) = error.span().filter(|_| !message.starts_with("missing")) else {
+    // What is missing from the whole file has no place in it.
+    let missing = |start| start == 0 && message.starts_with("missing");
+    let Some(span) = error.span().filter(|span| !missing(span.start)) else {
         return format!("{file}: {message}");
     };
     let before = &text[..span.start.min(text.len())];

@@ -205,6 +205,7 @@ fn a_wrong_config_is_refused_with_its_file_and_line() {
         ("learning_rate = 1.0", "learning_rate = -1.0", "above 0, not -1"),
         ("\"unit\"", "\"units\"", "did you mean `unit`?"),
         ("batch_size = 256", "batch_size = ", "batch_size"),
+        ("[optimizer]\nname = \"sgd\"", "[optimizer]", "missing field `name`"),
         ("batch_size = 256", "batch_size = 60000", "more than the 55000 images"),
     ] {
         let text = good.replace(from, to);
