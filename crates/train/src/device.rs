@@ -78,8 +78,9 @@ pub struct Chosen {
 }
 
 impl Backend {
+    /// Those that are not in every build come first: who builds one in, wants it.
     const ALL: [Self; 7] =
-        [Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda, Self::Rocm, Self::Flex, Self::NdArray];
+        [Self::Cuda, Self::Rocm, Self::Metal, Self::Vulkan, Self::Wgpu, Self::NdArray, Self::Flex];
 
     /// The name in a config, and of the cargo feature that builds it in.
     pub fn name(self) -> &'static str {

@@ -118,6 +118,9 @@ fn devices_are_found_by_name() {
     let auto = device::choose(DeviceName::Auto).unwrap();
     assert_ne!(auto.found.kind, device::Kind::SoftwareGpu, "only ever taken by name");
     assert!(auto.reason.unwrap().starts_with("auto: "));
+    if cfg!(all(feature = "ndarray", not(feature = "_cube"))) {
+        assert_eq!(auto.found.name, "ndarray", "a build with ndarray was asked for ndarray");
+    }
 }
 
 /// Ten steps from the same seed, on every device of this machine: the losses agree step by step.
