@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use train::{DeviceName, Error, device};
 
 mod bench;
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Developer chores.
 #[derive(Debug, Parser)]
@@ -28,6 +30,8 @@ enum Chore {
 enum Part {
     /// Making batches, beside the training step that they are made for.
     Data,
+    /// The batch norm kernels, beside Burn's own operation and a plain copy.
+    BatchNorm,
 }
 
 fn main() -> ExitCode {
@@ -44,6 +48,10 @@ fn run(chore: Chore) -> Result<(), Error> {
     match chore {
         Chore::Bench { part: Part::Data, device, json } => {
             bench::data::run(&device::choose(device)?.found, json)
+        }
+        Chore::Bench { part: Part::BatchNorm, device, json } => {
+            bench::batch_norm::run(&device::choose(device)?.found, json);
+            Ok(())
         }
     }
 }

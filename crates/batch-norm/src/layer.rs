@@ -1,11 +1,14 @@
 use burn::{
+    backend::{Dispatch, TensorMetadata},
     config::Config,
     module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState},
     nn::Initializer,
-    tensor::{
-        Device, Tensor, assert_shape,
-        module::{batch_norm, batch_norm_train},
-    },
+    tensor::{Device, Tensor, assert_shape},
+};
+
+use crate::{
+    ops::{self, BatchNormOps, Epilogue, Options},
+    reference,
 };
 
 /// Which variance the layer's moving average keeps.
@@ -19,6 +22,16 @@ pub enum RunningVariance {
     Biased,
     /// Divided by n - 1, as in PyTorch and in the paper's algorithm 2.
     Unbiased,
+}
+
+/// What computes the layer.
+#[derive(Config, Copy, Debug, PartialEq, Eq)]
+pub enum Implementation {
+    /// This crate's kernels, written by hand. Where there are none, for a backend whose feature of
+    /// this crate is off or for a type that it has no kernel for, the layer is its reference.
+    Kernel,
+    /// Burn's own operations, which the kernels are measured against.
+    Reference,
 }
 
 /// Everything that distinguishes one [`BatchNorm`] from another.
@@ -35,6 +48,9 @@ pub struct BatchNormConfig {
     /// Which variance the moving average keeps.
     #[config(default = "RunningVariance::Biased")]
     pub running_variance: RunningVariance,
+    /// What computes the layer.
+    #[config(default = "Implementation::Kernel")]
+    pub implementation: Implementation,
 }
 
 /// Batch normalization of a tensor `[batch, channels, ...]` of rank 2 to 5.
@@ -65,6 +81,9 @@ pub struct BatchNorm {
     /// Which variance the moving average keeps.
     #[module(skip)]
     pub running_variance: RunningVariance,
+    /// What computes the layer.
+    #[module(skip)]
+    pub implementation: Implementation,
 }
 
 impl BatchNormConfig {
@@ -74,7 +93,7 @@ impl BatchNormConfig {
     ///
     /// If there are no channels, epsilon is not a positive number, or momentum is outside 0 to 1.
     pub fn init(&self, device: &Device) -> BatchNorm {
-        let Self { num_features, epsilon, momentum, running_variance } = *self;
+        let Self { num_features, epsilon, momentum, running_variance, implementation } = *self;
         assert!(num_features > 0, "batch norm needs at least one channel");
         assert!(
             epsilon.is_finite() && epsilon > 0.0,
@@ -93,6 +112,7 @@ impl BatchNormConfig {
             momentum,
             epsilon,
             running_variance,
+            implementation,
         }
     }
 }
@@ -110,19 +130,56 @@ impl BatchNorm {
     /// training, a channel has fewer than two values: their variance would be zero, and the output
     /// beta whatever the input.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.forward_with(input, Epilogue::Identity)
+    }
+
+    /// `relu(forward(input))` in the passes that [`forward`](Self::forward) takes alone.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_relu<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.forward_with(input, Epilogue::Relu)
+    }
+
+    /// `relu(forward(input) + residual)`, the end of a residual block, in one pass less than each
+    /// of the three would take.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward), and if the residual has another shape than the input.
+    pub fn forward_add_relu<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        residual: Tensor<D>,
+    ) -> Tensor<D> {
+        assert_eq!(
+            input.dims(),
+            residual.dims(),
+            "batch norm adds a residual of the input's shape, {:?}, not {:?}",
+            input.dims(),
+            residual.dims()
+        );
+        self.forward_with(input, Epilogue::AddRelu(residual.into_dispatch()))
+    }
+
+    fn forward_with<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        epilogue: Epilogue<Dispatch>,
+    ) -> Tensor<D> {
         assert!((2..=5).contains(&D), "batch norm takes tensors of rank 2 to 5, not {D}");
         let [channels] = self.gamma.shape().dims();
         assert_shape!(input, [_, channels, ..]);
 
         if input.device().is_autodiff() && self.training.is_enabled() {
-            self.forward_train(input)
+            self.train(input, epilogue)
         } else {
-            self.forward_predict(input)
+            self.predict(input, epilogue)
         }
     }
 
-    fn forward_train<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let device = input.device();
+    fn train<const D: usize>(&self, input: Tensor<D>, epilogue: Epilogue<Dispatch>) -> Tensor<D> {
         let [channels] = self.gamma.shape().dims();
         let n = input.shape().num_elements() / channels;
         assert!(
@@ -131,33 +188,72 @@ impl BatchNorm {
             input.dims()
         );
 
-        let batch = batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
-
-        let variance = match self.running_variance {
-            RunningVariance::Biased => batch.variance,
-            RunningVariance::Unbiased => batch.variance * (n as f64 / (n - 1) as f64),
+        let device = input.device();
+        let running_mean = self.running_mean.value_sync().to_device(&device);
+        let running_var = self.running_var.value_sync().to_device(&device);
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        let options = Options {
+            epsilon: self.epsilon,
+            momentum: self.momentum,
+            running_variance: self.running_variance,
         };
-        let blend = |average: &RunningState<Tensor<1>>, new: Tensor<1>| {
-            let old = average.value_sync().to_device(&device);
-            let blended = old * (1.0 - self.momentum) + new.detach() * self.momentum;
-            average.update(blended.detach());
+        let normalized = match self.has_kernels(&input, &epilogue) {
+            true => Dispatch::normalize(
+                input.into_dispatch(),
+                gamma.into_dispatch(),
+                beta.into_dispatch(),
+                running_mean.into_dispatch(),
+                running_var.into_dispatch(),
+                epilogue,
+                options,
+            ),
+            false => reference::normalize(
+                input,
+                gamma,
+                beta,
+                running_mean,
+                running_var,
+                epilogue,
+                options,
+            ),
         };
-        blend(&self.running_mean, batch.mean);
-        blend(&self.running_var, variance);
-
-        batch.output
+        self.running_mean.update(Tensor::from_dispatch(normalized.running_mean));
+        self.running_var.update(Tensor::from_dispatch(normalized.running_var));
+        Tensor::from_dispatch(normalized.output)
     }
 
-    fn forward_predict<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+    fn predict<const D: usize>(&self, input: Tensor<D>, epilogue: Epilogue<Dispatch>) -> Tensor<D> {
         let device = input.device();
-        batch_norm(
-            input,
-            self.gamma.val(),
-            self.beta.val(),
-            self.running_mean.value().to_device(&device),
-            self.running_var.value().to_device(&device),
-            self.epsilon,
-        )
+        let mean = self.running_mean.value().to_device(&device);
+        let variance = self.running_var.value().to_device(&device);
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        match self.has_kernels(&input, &epilogue) {
+            true => {
+                let scale = gamma / (variance + self.epsilon).sqrt();
+                let shift = beta - mean * scale.clone();
+                Tensor::from_dispatch(Dispatch::scale_and_shift(
+                    input.into_dispatch(),
+                    scale.into_dispatch(),
+                    shift.into_dispatch(),
+                    epilogue,
+                ))
+            }
+            false => reference::predict(input, gamma, beta, mean, variance, epilogue, self.epsilon),
+        }
+    }
+
+    /// Whether the kernels are wanted and there are some for these tensors.
+    fn has_kernels<const D: usize>(
+        &self,
+        input: &Tensor<D>,
+        epilogue: &Epilogue<Dispatch>,
+    ) -> bool {
+        let dtype = input.dtype();
+        self.implementation == Implementation::Kernel
+            && input.shape().num_elements() > 0
+            && ops::is_covered(&input.clone().into_dispatch())
+            && self.gamma.val().dtype() == dtype
+            && epilogue.residual().is_none_or(|residual| residual.dtype() == dtype)
     }
 }
 

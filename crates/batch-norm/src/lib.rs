@@ -60,9 +60,20 @@
 
 #![warn(missing_docs)]
 
+mod backends;
+#[cfg(feature = "_cpu")]
+mod cpu;
+mod fold;
+#[cfg(feature = "_cube")]
+mod kernel;
 mod layer;
+#[cfg(feature = "_cpu")]
+mod memory;
+pub mod ops;
+mod reference;
 
-pub use layer::{BatchNorm, BatchNormConfig, RunningVariance};
+pub use fold::{fold_into_convolution, fold_into_linear};
+pub use layer::{BatchNorm, BatchNormConfig, Implementation, RunningVariance};
 
 #[cfg(test)]
 mod tests;

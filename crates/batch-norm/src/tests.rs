@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use crate::{BatchNorm, BatchNormConfig, RunningVariance};
 
+mod exactness;
+
 /// A case that `tests/reference.py` made with PyTorch: two steps of training and a prediction.
 #[derive(Deserialize)]
 struct Reference {

@@ -1,6 +1,6 @@
 //! Whether the images reach the network faster than it takes them in.
 
-use burn::{optim::GradientsParams, tensor::Device};
+use burn::optim::GradientsParams;
 use fashion_mnist::{Batch, BatchLoader, FashionMnist, Split};
 use serde::Serialize;
 use train::{
@@ -9,7 +9,7 @@ use train::{
     fit::{Classifier, optimizer},
 };
 
-use super::medians;
+use super::{medians, timed};
 
 const BATCH_SIZE: usize = 256;
 /// Batches to a turn.
@@ -41,16 +41,16 @@ pub fn run(found: &Found, json: bool) -> Result<(), Error> {
     let mut classifier = Classifier::new(&config, &device);
     let mut optimizer = optimizer(&config.optimizer);
     let mut step = || {
-        for batch in &batches {
-            let loss = classifier.forward(batch.clone()).loss;
-            let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
-            classifier = optimizer.step(0.01, classifier.clone(), gradients);
-        }
-        finish(&device);
+        timed(&device, || {
+            for batch in &batches {
+                let loss = classifier.forward(batch.clone()).loss;
+                let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
+                classifier = optimizer.step(0.01, classifier.clone(), gradients);
+            }
+        })
     };
     let load = |loader: &BatchLoader| {
-        loader.epoch(1).for_each(|batch| drop(batch.expect("in memory")));
-        finish(&device);
+        timed(&device, || loader.epoch(1).for_each(|batch| drop(batch.expect("in memory"))))
     };
     let times = medians(ROUNDS, [&mut || load(&loader), &mut || load(&resized), &mut step]);
 
@@ -82,9 +82,4 @@ pub fn run(found: &Found, json: bool) -> Result<(), Error> {
         );
     }
     Ok(())
-}
-
-/// Waits until the device has done all that it was told to.
-fn finish(device: &Device) {
-    device.sync().expect("a device that works");
 }

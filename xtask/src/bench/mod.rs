@@ -2,18 +2,23 @@
 
 use std::time::{Duration, Instant};
 
+use burn::tensor::Device;
+
+pub mod batch_norm;
 pub mod data;
 
-/// How long each of the pieces of work takes: the median of `rounds`, in each of which every piece
-/// has its turn, after one round that does not count.
-fn medians<const N: usize>(rounds: usize, mut work: [&mut dyn FnMut(); N]) -> [Duration; N] {
+/// How long each of the pieces of work takes, as it tells itself: the median of `rounds`, in each
+/// of which every piece has its turn, after one round that does not count.
+fn medians<const N: usize>(
+    rounds: usize,
+    mut work: [&mut dyn FnMut() -> Duration; N],
+) -> [Duration; N] {
     let mut times = [const { Vec::new() }; N];
     for round in 0..=rounds {
         for (index, piece) in work.iter_mut().enumerate() {
-            let start = Instant::now();
-            piece();
+            let time = piece();
             if round > 0 {
-                times[index].push(start.elapsed());
+                times[index].push(time);
             }
         }
     }
@@ -21,4 +26,19 @@ fn medians<const N: usize>(rounds: usize, mut work: [&mut dyn FnMut(); N]) -> [D
         times.sort_unstable();
         times[times.len() / 2]
     })
+}
+
+/// How long the work takes until the device has done all of it.
+fn timed<R>(device: &Device, work: impl FnOnce() -> R) -> Duration {
+    let start = Instant::now();
+    let result = work();
+    finish(device);
+    let time = start.elapsed();
+    drop(result);
+    time
+}
+
+/// Waits until the device has done all that it was told to.
+fn finish(device: &Device) {
+    device.sync().expect("a device that works");
 }

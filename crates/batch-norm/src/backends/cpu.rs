@@ -1,0 +1,186 @@
+//! What flex and ndarray share: from their tensors to the slices of [`crate::cpu`] and back.
+
+use burn::backend::{Backend, tensor::FloatTensor};
+
+use crate::{
+    cpu::{self, Parameters, Planes, Real, Storage},
+    memory::Order,
+    ops::{BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options},
+};
+
+/// A backend's tensor of the type `E`.
+pub trait Memory<E>: Sized {
+    /// A tensor of values that lie in this order.
+    fn new(values: Vec<E>, shape: Vec<usize>, order: Order) -> Self;
+
+    /// The length of every axis.
+    fn dims(&self) -> Vec<usize>;
+
+    /// How the tensor lies in memory, if in one of the two orders.
+    fn order(&self) -> Option<Order>;
+
+    /// The tensor in an order, copied if it is in another.
+    fn into_order(self, order: Order) -> Self;
+
+    /// The values as they lie in memory, of a tensor that has an order.
+    fn values(&self) -> &[E];
+
+    /// The same to be written, copied before if somebody else has them too.
+    fn values_mut(&mut self) -> &mut [E];
+}
+
+fn parameters<E: Storage>(gamma: &impl Memory<E>, beta: &impl Memory<E>) -> Parameters<E::Sum> {
+    Parameters { gamma: widened(gamma), beta: widened(beta) }
+}
+
+fn widened<E: Storage>(tensor: &impl Memory<E>) -> Vec<E::Sum> {
+    tensor.values().iter().map(|value| value.widen()).collect()
+}
+
+/// The residual as the kernels take it, in the input's order.
+fn residual_in<B: Backend, E>(epilogue: Epilogue<B>, order: Order) -> Epilogue<B>
+where
+    FloatTensor<B>: Memory<E>,
+{
+    epilogue.map(|residual| residual.into_order(order))
+}
+
+fn slices<B: Backend, E>(epilogue: &Epilogue<B>) -> cpu::Epilogue<'_, E>
+where
+    FloatTensor<B>: Memory<E>,
+{
+    match epilogue {
+        Epilogue::Identity => cpu::Epilogue::Identity,
+        Epilogue::Relu => cpu::Epilogue::Relu,
+        Epilogue::AddRelu(residual) => cpu::Epilogue::AddRelu(residual.values()),
+    }
+}
+
+/// [`crate::ops::BatchNormOps::normalize`].
+pub fn normalize<B: Backend, E: Storage>(
+    input: FloatTensor<B>,
+    [gamma, beta, running_mean, running_var]: [FloatTensor<B>; 4],
+    epilogue: Epilogue<B>,
+    options: Options,
+) -> Normalized<B>
+where
+    FloatTensor<B>: Memory<E> + Memory<E::Sum>,
+{
+    let shape = Memory::<E>::dims(&input);
+    let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
+    let input = Memory::<E>::into_order(input, order);
+    let epilogue = residual_in::<B, E>(epilogue, order);
+    let planes = Planes::of(&shape, order);
+
+    let parameters = parameters::<E>(&gamma, &beta);
+    let (output, moments) = cpu::normalize::<E>(
+        input.values(),
+        planes,
+        &parameters,
+        options.epsilon,
+        slices(&epilogue),
+    );
+
+    let correction = options.correction(planes.values());
+    let blend = |average: &FloatTensor<B>, new: &dyn Fn(&cpu::Moments) -> f64| {
+        let averages = widened::<E>(average);
+        let blended = averages.into_iter().zip(&moments).map(|(average, moments)| {
+            let average: f64 = average.into();
+            let blended = average * (1.0 - options.momentum) + new(moments) * options.momentum;
+            E::narrow(E::Sum::from_f64(blended))
+        });
+        vector::<E, _>(blended)
+    };
+    let statistic = |of: &dyn Fn(&cpu::Moments) -> f64| {
+        vector::<E::Sum, _>(moments.iter().map(|moments| E::Sum::from_f64(of(moments))))
+    };
+    Normalized {
+        output: Memory::<E>::new(output, shape, order),
+        mean: statistic(&|moments| moments.mean),
+        inverse_std: statistic(&|moments| cpu::inverse_std(*moments, options.epsilon)),
+        running_mean: blend(&running_mean, &|moments| moments.mean),
+        running_var: blend(&running_var, &|moments| moments.variance * correction),
+    }
+}
+
+/// [`crate::ops::BatchNormOps::normalize_backward`].
+pub fn normalize_backward<B: Backend, E: Storage>(
+    input: FloatTensor<B>,
+    [gamma, beta, mean, inverse_std]: [FloatTensor<B>; 4],
+    epilogue: Epilogue<B>,
+    output_grad: FloatTensor<B>,
+    options: BackwardOptions,
+) -> Gradients<B>
+where
+    FloatTensor<B>: Memory<E> + Memory<E::Sum>,
+{
+    let shape = Memory::<E>::dims(&input);
+    let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
+    let input = Memory::<E>::into_order(input, order);
+    let epilogue = residual_in::<B, E>(epilogue, order);
+    let mut gradient = Memory::<E>::into_order(output_grad, order);
+
+    let inverse_stds: &[E::Sum] = inverse_std.values();
+    let (sums, residual_grad) = cpu::normalize_backward::<E>(
+        input.values(),
+        gradient.values_mut(),
+        Planes::of(&shape, order),
+        &cpu::Backward {
+            parameters: &parameters::<E>(&gamma, &beta),
+            mean: mean.values(),
+            inverse_std: inverse_stds,
+            batch_statistics: options.batch_statistics,
+            input: options.input,
+            parameters_wanted: options.parameters,
+            residual: options.residual,
+        },
+        slices(&epilogue),
+    );
+
+    let parameter = |of: &dyn Fn(&cpu::GradientSums, f64) -> f64| match options.parameters {
+        true => {
+            let channels = sums.iter().zip(inverse_stds);
+            let gradients = channels.map(|(sums, &inverse_std)| of(sums, inverse_std.into()));
+            Gradient::Wanted(vector::<E, _>(gradients.map(|g| E::narrow(E::Sum::from_f64(g)))))
+        }
+        false => Gradient::Unwanted,
+    };
+    Gradients {
+        gamma: parameter(&|sums, inverse_std| sums.product * inverse_std),
+        beta: parameter(&|sums, _| sums.gradient),
+        input: match options.input {
+            true => Gradient::Wanted(gradient),
+            false => Gradient::Unwanted,
+        },
+        residual: match residual_grad {
+            Some(values) => Gradient::Wanted(Memory::<E>::new(values, shape, order)),
+            None => Gradient::Unwanted,
+        },
+    }
+}
+
+/// [`crate::ops::BatchNormOps::scale_and_shift`].
+pub fn scale_and_shift<B: Backend, E: Storage>(
+    input: FloatTensor<B>,
+    scale: FloatTensor<B>,
+    shift: FloatTensor<B>,
+    epilogue: Epilogue<B>,
+) -> FloatTensor<B>
+where
+    FloatTensor<B>: Memory<E>,
+{
+    let shape = input.dims();
+    let order = input.order().unwrap_or(Order::ChannelsFirst);
+    let input = input.into_order(order);
+    let epilogue = residual_in::<B, E>(epilogue, order);
+    let factors = parameters::<E>(&scale, &shift);
+    let planes = Planes::of(&shape, order);
+    let output = cpu::scale_and_shift::<E>(input.values(), planes, &factors, slices(&epilogue));
+    Memory::<E>::new(output, shape, order)
+}
+
+fn vector<E, T: Memory<E>>(values: impl Iterator<Item = E>) -> T {
+    let values: Vec<_> = values.collect();
+    let shape = vec![values.len()];
+    T::new(values, shape, Order::ChannelsFirst)
+}

@@ -1,0 +1,319 @@
+//! Channels last, the fully connected case, and few positions: neighbouring values are of different
+//! channels, so the tensor is summed up column by column of a table, all columns at once.
+
+use std::mem::MaybeUninit;
+
+use multiversion::multiversion;
+
+use super::{
+    GradientSums, Moments, Planes, Real, Storage, Tensors, Wanted,
+    arithmetic::{
+        Affine, Affines, Slope, Slopes, add_row, add_row_gradients, add_row_squares, backward_row,
+        residual_row, transform_row,
+    },
+    map_tasks,
+};
+
+/// Strips shorter than this are columns: too short to be worth a loop.
+const SHORT: usize = 32;
+
+/// Narrower tables are folded: as many rows side by side as make a row worth a loop.
+const WIDTH: usize = 128;
+
+/// A unit is a tile of the table: about this many values, of at most so many columns and from so
+/// many to so many rows. Its values stay in a core's second-level cache, its sums in the first, and
+/// these are few beside those.
+const TILE: usize = 1 << 15;
+const TILE_COLUMNS: usize = 1 << 11;
+const TILE_ROWS: std::ops::Range<usize> = 64..256;
+
+/// How many values a task of [`transform`] writes, and how many channels one puts together.
+const TASK: usize = 1 << 14;
+const CHANNELS: usize = 32;
+
+/// A tensor seen as a table in row-major order, each column of one channel.
+#[derive(Clone, Copy)]
+pub struct Table {
+    shape: Planes,
+    columns: usize,
+}
+
+impl Table {
+    /// The table of a tensor, unless its strips are long enough to be walked.
+    pub fn of(shape: Planes) -> Option<Self> {
+        let sample = shape.channels * shape.positions;
+        let fold = (1..=WIDTH / sample).rev().find(|fold| shape.samples.is_multiple_of(*fold));
+        let table = Self { shape, columns: sample * fold.unwrap_or(1) };
+        (shape.positions < SHORT).then_some(table)
+    }
+
+    fn elements(&self) -> usize {
+        self.shape.elements()
+    }
+
+    /// What every column has of its channel.
+    fn spread<T, A: Copy>(&self, channels: &[T], of: impl Fn(&T) -> A) -> Vec<A> {
+        let sample = channels.iter().map(of);
+        let sample = sample.flat_map(|value| std::iter::repeat_n(value, self.shape.positions));
+        let sample: Vec<_> = sample.collect();
+        sample.repeat(self.columns / sample.len())
+    }
+
+    /// The columns of a channel.
+    fn columns_of(&self, channel: usize) -> impl Iterator<Item = usize> + Clone {
+        let Planes { channels, positions, .. } = self.shape;
+        let first = channel * positions;
+        let starts = (first..self.columns).step_by(channels * positions);
+        starts.flat_map(move |start| start..start + positions)
+    }
+
+    fn tile_rows(&self) -> usize {
+        let columns = self.columns.min(TILE_COLUMNS);
+        (TILE / columns).clamp(TILE_ROWS.start, TILE_ROWS.end)
+    }
+
+    /// The tiles of the tensor, each by its rows' first and last value and its columns.
+    fn tiles(&self) -> Vec<Tile> {
+        let (columns, rows) = (self.columns, self.tile_rows());
+        let starts = (0..self.elements()).step_by(rows * columns);
+        let tiles = starts.flat_map(|start| {
+            let end = (start + rows * columns).min(self.elements());
+            let firsts = (0..columns).step_by(TILE_COLUMNS);
+            firsts.map(move |first| Tile {
+                start,
+                end,
+                columns: first..(first + TILE_COLUMNS).min(columns),
+            })
+        });
+        tiles.collect()
+    }
+
+    /// The rows of a tile.
+    #[inline(always)]
+    fn rows<'a, E>(&self, values: &'a [E], tile: &Tile) -> impl Iterator<Item = &'a [E]> {
+        let columns = tile.columns.clone();
+        values[tile.start..tile.end]
+            .chunks_exact(self.columns)
+            .map(move |row| &row[columns.clone()])
+    }
+
+    /// What all tiles found of the columns of each channel, in the order of tiles: the rows of the
+    /// tile, and its result.
+    fn by_channel<T: Copy + Sync, R: Send>(
+        &self,
+        tiles: &[Vec<T>],
+        channel: impl Fn(&mut dyn Iterator<Item = (usize, T)>) -> R + Sync,
+    ) -> Vec<R> {
+        let across = self.columns.div_ceil(TILE_COLUMNS);
+        let rows = self.elements() / self.columns;
+        let of_channel = |index: usize| {
+            let mut parts = tiles.chunks_exact(across).enumerate().flat_map(|(unit, tiles)| {
+                let rows = (rows - unit * self.tile_rows()).min(self.tile_rows());
+                self.columns_of(index)
+                    .map(move |column| (rows, tiles[column / TILE_COLUMNS][column % TILE_COLUMNS]))
+            });
+            channel(&mut parts)
+        };
+        let channels = self.shape.channels;
+        let tasks = (0..channels).step_by(CHANNELS);
+        let tasks: Vec<_> = tasks.map(|first| first..(first + CHANNELS).min(channels)).collect();
+        let results = map_tasks(tasks, self.elements(), |_, channels| {
+            channels.map(of_channel).collect::<Vec<_>>()
+        });
+        results.into_iter().flatten().collect()
+    }
+}
+
+/// Some rows, whole in memory, and some of their columns.
+struct Tile {
+    start: usize,
+    end: usize,
+    columns: std::ops::Range<usize>,
+}
+
+impl<A: Real> Affines<A> {
+    fn new(table: &Table, channels: &[Affine<A>]) -> Self {
+        Self {
+            mean: table.spread(channels, |affine| affine.mean),
+            scale: table.spread(channels, |affine| affine.scale),
+            shift: table.spread(channels, |affine| affine.shift),
+        }
+    }
+}
+
+/// Training: the statistics, and the output.
+pub fn normalize<E: Storage, const RELU: bool, const ADD: bool>(
+    input: &[E],
+    residual: &[E],
+    table: Table,
+    affine: impl Fn(usize, Moments) -> Affine<E::Sum>,
+    output: &mut [MaybeUninit<E>],
+) -> Vec<Moments> {
+    let tiles =
+        map_tasks(table.tiles(), table.elements(), |_, tile| summarize::<E>(&table, input, &tile));
+    let moments = table.by_channel(&tiles, combine);
+    let affine: Vec<_> =
+        moments.iter().enumerate().map(|(channel, &moments)| affine(channel, moments)).collect();
+    transform::<E, RELU, ADD>(input, residual, table, &affine, output);
+    moments
+}
+
+/// The output, all statistics known.
+pub fn transform<E: Storage, const RELU: bool, const ADD: bool>(
+    input: &[E],
+    residual: &[E],
+    table: Table,
+    affine: &[Affine<E::Sum>],
+    output: &mut [MaybeUninit<E>],
+) {
+    let affines = Affines::new(&table, affine);
+    let task = TASK.next_multiple_of(table.columns);
+    let chunks = output.chunks_mut(task).zip(input.chunks(task)).zip(residual.chunks(task));
+    map_tasks(chunks.collect(), table.elements(), |_, ((output, input), residual)| {
+        transform_rows::<_, RELU, ADD>(&affines, input, residual, output);
+    });
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn transform_rows<E: Storage, const RELU: bool, const ADD: bool>(
+    affines: &Affines<E::Sum>,
+    input: &[E],
+    residual: &[E],
+    output: &mut [MaybeUninit<E>],
+) {
+    let columns = affines.mean.len();
+    let rows = input.chunks_exact(columns).zip(residual.chunks_exact(columns));
+    for (output, (x, residual)) in output.chunks_exact_mut(columns).zip(rows) {
+        transform_row::<_, RELU, ADD>(affines, x, residual, output);
+    }
+}
+
+/// The gradients' sums, and what of the gradients is wanted.
+pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
+    tensors: Tensors<E>,
+    table: Table,
+    affine: &[Affine<E::Sum>],
+    slope: impl Fn(usize, GradientSums) -> Slope<E::Sum>,
+    wanted: Wanted,
+) -> Vec<GradientSums> {
+    let Tensors { input, residual, gradient, residual_grad } = tensors;
+    let affines = Affines::new(&table, affine);
+    let mut sums = vec![GradientSums::default(); affine.len()];
+    if wanted.sums {
+        let tiles = map_tasks(table.tiles(), table.elements(), |_, tile| {
+            sum::<E, RELU, ADD>(&table, &affines, input, residual, gradient, &tile)
+        });
+        sums = table.by_channel(&tiles, |parts| {
+            parts.fold(GradientSums::default(), |sums, (_, (gradient, product))| GradientSums {
+                gradient: sums.gradient + gradient.into(),
+                product: sums.product + product.into(),
+            })
+        });
+    }
+    if wanted.gradients {
+        let slopes: Vec<_> =
+            sums.iter().enumerate().map(|(channel, &sums)| slope(channel, sums)).collect();
+        let slopes = Slopes {
+            slope: table.spread(&slopes, |slope| slope.slope),
+            offset: table.spread(&slopes, |slope| slope.offset),
+        };
+        let task = TASK.next_multiple_of(table.columns);
+        let mut residual_grads = residual_grad.map(|values| values.chunks_mut(task));
+        let chunks = gradient.chunks_mut(task).zip(input.chunks(task)).zip(residual.chunks(task));
+        let chunks = chunks.map(|((gradient, input), residual)| {
+            (gradient, input, residual, residual_grads.as_mut().and_then(Iterator::next))
+        });
+        map_tasks(chunks.collect(), table.elements(), |_, (gradient, input, residual, into)| {
+            backward_rows::<E, RELU, ADD>(&affines, &slopes, input, residual, gradient, into);
+        });
+    }
+    sums
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn backward_rows<E: Storage, const RELU: bool, const ADD: bool>(
+    affines: &Affines<E::Sum>,
+    slopes: &Slopes<E::Sum>,
+    input: &[E],
+    residual: &[E],
+    gradient: &mut [E],
+    mut residual_grad: Option<&mut [MaybeUninit<E>]>,
+) {
+    let columns = affines.mean.len();
+    let rows = gradient.chunks_exact_mut(columns);
+    let rows = rows.zip(input.chunks_exact(columns)).zip(residual.chunks_exact(columns));
+    for (row, ((gradient, x), residual)) in rows.enumerate() {
+        if let Some(residual_grad) = &mut residual_grad {
+            let output = &mut residual_grad[row * columns..(row + 1) * columns];
+            residual_row::<_, RELU, ADD>(affines, x, residual, gradient, output);
+        }
+        backward_row::<_, RELU, ADD>(affines, slopes, x, residual, gradient);
+    }
+}
+
+/// A column's statistics in a tile.
+#[derive(Clone, Copy)]
+struct Summary<A> {
+    mean: A,
+    /// What rounding left of the mean, summed up.
+    rest: A,
+    squares: A,
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn summarize<E: Storage>(table: &Table, input: &[E], tile: &Tile) -> Vec<Summary<E::Sum>> {
+    let columns = tile.columns.len();
+    let rows = (tile.end - tile.start) / table.columns;
+    let mut mean = vec![E::Sum::ZERO; columns];
+    for row in table.rows(input, tile) {
+        add_row(row, &mut mean);
+    }
+    let share = E::Sum::from_f64(1.0 / rows as f64);
+    mean.iter_mut().for_each(|sum| *sum = *sum * share);
+
+    let mut rest = vec![E::Sum::ZERO; columns];
+    let mut squares = vec![E::Sum::ZERO; columns];
+    for row in table.rows(input, tile) {
+        add_row_squares(row, &mean, &mut rest, &mut squares);
+    }
+    let columns = mean.into_iter().zip(rest).zip(squares);
+    columns.map(|((mean, rest), squares)| Summary { mean, rest, squares }).collect()
+}
+
+/// Chan, Golub and LeVeque's formula over all parts of a channel, one after the other.
+fn combine<A: Real>(parts: &mut dyn Iterator<Item = (usize, Summary<A>)>) -> Moments {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for (rows, part) in parts {
+        let rows = rows as f64;
+        let rest = part.rest.into() / rows;
+        let distance = part.mean.into() + rest - mean;
+        let total = count + rows;
+        squares += part.squares.into() - rows * rest * rest;
+        squares += distance * distance * count * rows / total;
+        mean += distance * rows / total;
+        count = total;
+    }
+    Moments { mean, variance: f64::max(squares / count, 0.0) }
+}
+
+/// The gradient's sums over a tile, of every column: of the gradient, and of the gradient times the
+/// distance from the mean.
+#[multiversion(targets("x86_64+avx2"))]
+fn sum<E: Storage, const RELU: bool, const ADD: bool>(
+    table: &Table,
+    affines: &Affines<E::Sum>,
+    input: &[E],
+    residual: &[E],
+    gradient: &[E],
+    tile: &Tile,
+) -> Vec<(E::Sum, E::Sum)> {
+    let mut gradients = vec![E::Sum::ZERO; tile.columns.len()];
+    let mut products = vec![E::Sum::ZERO; tile.columns.len()];
+    let rows = table.rows(input, tile).zip(table.rows(residual, tile));
+    for ((x, residual), gradient) in rows.zip(table.rows(gradient, tile)) {
+        let sums = (&mut gradients[..], &mut products[..]);
+        let columns = tile.columns.clone();
+        add_row_gradients::<_, RELU, ADD>(affines, columns, x, residual, gradient, sums.0, sums.1);
+    }
+    gradients.into_iter().zip(products).collect()
+}

@@ -1,0 +1,121 @@
+//! Batch normalization merged into the layer before it, for prediction.
+//!
+//! In prediction the layer multiplies each channel by a constant and adds another one, and so the
+//! weights of the convolution or the fully connected layer before it can take up both:
+//!
+//! ```text
+//! scale  = gamma / sqrt(running_var + epsilon)      one number per output channel
+//! weight = weight * scale
+//! bias   = (bias - running_mean) * scale + beta     where there is no bias, bias is 0
+//! ```
+//!
+//! The one layer then predicts what the two did, up to rounding, and a pass over its output, in
+//! which each value is read and written once, is saved.
+//!
+//! In training this is wrong: there the mean and the variance are those of the batch at hand, which
+//! no constant can stand for, and they have gradients of their own.
+
+use burn::{
+    module::{Module, Param, ParamId},
+    nn::{Linear, conv::Conv2d},
+    tensor::Tensor,
+};
+
+use crate::BatchNorm;
+
+/// The convolution that predicts what `norm` after `convolution` predicts.
+///
+/// It has a bias whether or not `convolution` had one; all other settings stay. Clone the
+/// convolution to keep it: in training the two layers can not be one.
+///
+/// The moving averages are taken up to the last batch. The new parameters are detached from what
+/// they were computed of; they require gradients if the old ones did, and the bias, where there was
+/// none, if beta does.
+///
+/// ```
+/// use batch_norm::{BatchNormConfig, fold_into_convolution};
+/// use burn::{nn::conv::Conv2dConfig, tensor::{Device, Distribution, Tensor, Tolerance}};
+///
+/// let device = Device::flex(); // gradients off: the layers predict
+/// let convolution = Conv2dConfig::new([1, 4], [3, 3]).with_bias(false).init(&device);
+/// let norm = BatchNormConfig::new(4).init(&device);
+///
+/// let images = Tensor::<4>::random([2, 1, 8, 8], Distribution::Default, &device);
+/// let two_layers = norm.forward(convolution.forward(images.clone()));
+/// let one_layer = fold_into_convolution(convolution, &norm).forward(images);
+/// one_layer.into_data().assert_approx_eq::<f32>(&two_layers.into_data(), Tolerance::default());
+/// ```
+///
+/// # Panics
+///
+/// If `norm` has another number of channels than the convolution has outputs.
+pub fn fold_into_convolution(convolution: Conv2d, norm: &BatchNorm) -> Conv2d {
+    let Conv2d { weight, bias, .. } = convolution;
+    let (weight, bias) = fold(weight, bias, 0, norm);
+    Conv2d { weight, bias: Some(bias), ..convolution }
+}
+
+/// The fully connected layer that predicts what `norm` after `linear` predicts.
+///
+/// This is for inputs `[batch, features]`. On inputs of a higher rank the two layers do not work on
+/// the same axis: `linear` makes the last one, `norm` takes the second one for the channels.
+///
+/// What [`fold_into_convolution`] says of bias, settings, moving averages and gradients holds here.
+///
+/// # Panics
+///
+/// If `norm` has another number of channels than the layer has outputs.
+pub fn fold_into_linear(linear: Linear, norm: &BatchNorm) -> Linear {
+    // [inputs, outputs] in either layout: a layer that is stored the other way round keeps this
+    // way in memory, and its parameter turns it when it is saved and loaded.
+    let (weight, bias) = fold(linear.weight, linear.bias, 1, norm);
+    Linear { weight, bias: Some(bias) }
+}
+
+/// The new weight, whose outputs lie on `axis`, and the new bias.
+fn fold<const D: usize>(
+    weight: Param<Tensor<D>>,
+    bias: Option<Param<Tensor<1>>>,
+    axis: usize,
+    norm: &BatchNorm,
+) -> (Param<Tensor<D>>, Param<Tensor<1>>) {
+    let (outputs, [channels]) = (weight.dims()[axis], norm.gamma.dims());
+    assert_eq!(
+        channels, outputs,
+        "batch norm of {channels} channels can not be folded into a layer of {outputs} outputs"
+    );
+    let bias = bias.unwrap_or_else(|| zero_bias(&norm.beta));
+
+    // Takes up the last batch, and leaves the gradients behind.
+    let norm = norm.valid();
+    let (mean, beta) = (norm.running_mean.value(), norm.beta.val());
+    let scale = norm.gamma.val() / (norm.running_var.value() + norm.epsilon).sqrt();
+    let mut per_output = [1; D];
+    per_output[axis] = outputs;
+    (
+        replace(weight, |weight| weight * scale.clone().reshape(per_output)),
+        replace(bias, |bias| (bias - mean) * scale + beta),
+    )
+}
+
+/// A bias that changes nothing; it trains if beta does, whose place it takes.
+fn zero_bias(beta: &Param<Tensor<1>>) -> Param<Tensor<1>> {
+    let (_, beta, mapper) = beta.clone().consume();
+    let zeros = beta.zeros_like().set_require_grad(beta.is_require_grad());
+    Param::from_mapped_value(ParamId::new(), zeros, mapper)
+}
+
+/// The parameter with another value: its own leaf in the graph of gradients, as the old one was.
+fn replace<const D: usize>(
+    parameter: Param<Tensor<D>>,
+    function: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Param<Tensor<D>> {
+    // Materialized, for map sees a weight without its low-rank adapter.
+    parameter.materialize().map(|value| {
+        let require_grad = value.is_require_grad();
+        function(value).detach().set_require_grad(require_grad)
+    })
+}
+
+#[cfg(test)]
+mod tests;

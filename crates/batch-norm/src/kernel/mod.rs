@@ -1,0 +1,289 @@
+//! The GPU kernels: one source, which CubeCL compiles for Vulkan, Metal, WebGPU, CUDA or ROCm.
+//!
+//! | file | kernels |
+//! |---|---|
+//! | [`statistics`] | the mean and the variance of each channel, the moving averages |
+//! | [`normalize`] | the forward pass, in training and in prediction |
+//! | [`backward`] | the gradients |
+//!
+//! # Which kernel when
+//!
+//! Batch normalization moves bytes; its arithmetic is nothing beside them. So a pass is judged by
+//! how often it reads (r) and writes (w) the whole tensor, and, for small tensors, by how many
+//! kernels it launches.
+//!
+//! | pass | one cube per channel | many cubes per channel |
+//! |---|---|---|
+//! | training, forward | r1 w1, 1 kernel | r2 w1, 3 kernels |
+//! | with a residual | r2 w1 | r3 w1 |
+//! | training, backward | r2 w1, 2 kernels | r4 w1, 4 kernels |
+//! | with a residual and its gradient | r3 w2 | r5 w2 |
+//! | prediction | r1 w1, 1 kernel | the same |
+//! | with a residual | r2 w1 | the same |
+//!
+//! The first column is for channels whose values all fit into the fast memory that the units of a
+//! cube (a workgroup, a thread block) share. The second is for all others: the mean must be known
+//! before a value can be normalized, so the values are read twice, and a few channels with many
+//! values still keep the whole device busy because each is split over many cubes.
+//!
+//! With statistics that are given, x's gradient needs no sums: r2 w1 in 2 kernels; the parameters'
+//! gradients, if wanted too, add r2 and 2 kernels.
+//!
+//! WebGPU promises a kernel eight buffers, and wgpu takes one of them for itself. So what belongs to
+//! the channels shares buffers, in rows: a forward pass returns four rows of one, a backward pass
+//! begins by packing four into one. No kernel binds more than seven, but for `normalize_at_once`
+//! with a residual, which binds eight; where that is too many, the others run instead.
+//!
+//! # Two layouts, one index
+//!
+//! A tensor comes as `[batch, channels, positions]`, or, from a convolution, with the channels
+//! last: as `[batch, positions, channels]`. Values are read up to four at a time, along whichever
+//! axis lies last. So each vector belongs to a *group*:
+//!
+//! - channels first: all lanes are one channel's; a group is a channel;
+//! - channels last: each lane is a channel of its own; a group is as many adjacent channels as
+//!   there are lanes.
+//!
+//! A kernel knows the difference by its two vector sizes only: `N` lanes for what has the input's
+//! shape, `A` lanes for what is kept per channel, where `A` is 1 in the first case and `N` in the
+//! second. [`Layout`] finds the vectors of a group, `fold` adds the lanes that belong to one
+//! channel, `spread` goes the other way.
+//!
+//! # Right before fast
+//!
+//! All arithmetic is in f32, whatever the tensor stores. Nothing is added atomically: every sum has
+//! one order, so a run repeats to the last bit.
+
+pub mod backward;
+pub mod launch;
+pub mod normalize;
+pub mod plan;
+pub mod statistics;
+#[cfg(all(test, feature = "wgpu"))]
+mod tests;
+
+use cubecl::{self, prelude::*, std::FastDivmod};
+
+/// Where the vectors of a tensor are, in units of vectors.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Layout {
+    /// From the start of one row to that of the next: a row is one sample of a tensor with the
+    /// channels first, and one position of a tensor with the channels last.
+    pitch: usize,
+    /// The vectors in a row, without what the pitch adds.
+    row: FastDivmod<usize>,
+    /// The vectors of one group in a row, which lie side by side.
+    run: FastDivmod<usize>,
+    /// The same number, to multiply with.
+    run_length: usize,
+}
+
+#[cube]
+impl Layout {
+    /// Where the `k`-th vector of a group is.
+    fn of_group(&self, group: usize, k: usize) -> usize {
+        let (row, i) = self.run.div_mod(k);
+        row * self.pitch + group * self.run_length + i
+    }
+
+    /// Where the `i`-th vector of the tensor is, and which group it belongs to.
+    fn of_tensor(&self, i: usize) -> (usize, usize) {
+        let (row, i) = self.row.div_mod(i);
+        (row * self.pitch + i, self.run.div(i))
+    }
+}
+
+/// How the units of a cube are arranged. Both counts are powers of two.
+#[derive_cube_comptime]
+pub struct Cube {
+    /// Adjacent groups that the cube works on: adjacent units, so that they read adjacent memory.
+    pub groups: u32,
+    /// Units that share the vectors of one group.
+    pub units: u32,
+    /// The units of a plane (a warp, a subgroup), if planes may be used to add. 0 if not.
+    pub plane: u32,
+}
+
+impl Cube {
+    /// All its units.
+    pub fn dim(&self) -> CubeDim {
+        CubeDim::new_1d(self.groups * self.units)
+    }
+
+    /// The vectors of shared memory that one `cube_sum` takes.
+    pub fn scratch(&self) -> usize {
+        match self.plane {
+            0 => (self.groups * self.units) as usize,
+            plane => (self.units / plane) as usize,
+        }
+    }
+}
+
+/// The work of a whole grid of cubes: every group's vectors, in chunks.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Grid {
+    /// The groups of the tensor.
+    groups: usize,
+    /// The vectors of a group.
+    vectors: usize,
+    /// How many of them one cube takes, at most.
+    chunk: usize,
+}
+
+/// The work of one unit: the vectors `begin + unit, begin + unit + units, ...` below `end`.
+#[derive(CubeType, Clone, Copy)]
+struct Share {
+    /// The group; a valid one even if the unit is idle.
+    group: usize,
+    /// Whether there is work. An idle unit still takes part in the cube's sums, with zeros.
+    busy: bool,
+    /// Which of the group's chunks this is.
+    chunk: usize,
+    /// The chunk's first vector; 0 for an idle unit.
+    begin: usize,
+    /// One past its last vector; 0 for an idle unit.
+    end: usize,
+    /// Which of the units that share the group this one is.
+    unit: usize,
+    /// Which of the cube's groups this is.
+    column: usize,
+}
+
+#[cube]
+impl Grid {
+    /// What this unit has to do. A grid of more cubes than needed, or a cube of more columns than
+    /// there are groups, leaves some units idle.
+    fn share(&self, #[comptime] cube: Cube) -> Share {
+        let columns = comptime!(cube.groups as usize);
+        let blocks = self.groups.div_ceil(columns);
+        let chunk = CUBE_POS / blocks;
+        let column = UNIT_POS as usize % columns;
+        let group = (CUBE_POS % blocks) * columns + column;
+
+        let begin = chunk * self.chunk;
+        let busy = group < self.groups && begin < self.vectors;
+        Share {
+            group: min(group, self.groups - 1),
+            busy,
+            chunk,
+            begin: select(busy, begin, 0),
+            end: select(busy, min(begin + self.chunk, self.vectors), 0),
+            unit: UNIT_POS as usize / columns,
+            column,
+        }
+    }
+}
+
+/// The sum of `value` over the units of the cube that share a group, known to all of them.
+///
+/// Called by all units of a cube at the same time. The order of the additions depends on nothing
+/// but the shape of the cube.
+#[cube]
+fn cube_sum<A: Size>(value: Vector<f32, A>, #[comptime] cube: Cube) -> Vector<f32, A> {
+    if comptime!(cube.plane > 0) {
+        // Each plane adds in registers; what the planes found goes through shared memory.
+        let planes = comptime!((cube.units / cube.plane) as usize);
+        let mut sums = Shared::<[Vector<f32, A>]>::new_slice(planes);
+        let sum = plane_sum(value);
+        if UNIT_POS_PLANE == 0 {
+            sums[(UNIT_POS / comptime!(cube.plane)) as usize] = sum;
+        }
+        sync_cube();
+        let mut total = sums[0];
+        #[unroll]
+        for plane in 1..planes {
+            total += sums[plane];
+        }
+        total
+    } else {
+        // A tree: in each step the first half of the units adds what the second half has.
+        let columns = comptime!(cube.groups as usize);
+        let units = comptime!(cube.units as usize);
+        let mut sums = Shared::<[Vector<f32, A>]>::new_slice(comptime!(columns * units));
+        let me = UNIT_POS as usize;
+        sums[me] = value;
+        sync_cube();
+        #[unroll]
+        for step in 0..comptime!(cube.units.trailing_zeros()) {
+            let half = comptime!(units >> (step + 1));
+            if me / columns < half {
+                let other = sums[me + half * columns];
+                sums[me] += other;
+            }
+            sync_cube();
+        }
+        sums[me % columns]
+    }
+}
+
+/// Adds the lanes that belong to one channel: all of them, or each is one already.
+#[cube]
+fn fold<N: Size, A: Size>(value: Vector<f32, N>) -> Vector<f32, A> {
+    let (from, to) = (N::value(), A::value());
+    if comptime!(from == to) {
+        Vector::cast_from(value)
+    } else {
+        let mut sum = value.extract(0usize);
+        #[unroll]
+        for lane in 1..N::value() {
+            sum += value.extract(lane);
+        }
+        Vector::new(sum)
+    }
+}
+
+/// One of the values of each channel.
+#[cube]
+fn first<N: Size, A: Size>(value: Vector<f32, N>) -> Vector<f32, A> {
+    let (from, to) = (N::value(), A::value());
+    if comptime!(from == to) {
+        Vector::cast_from(value)
+    } else {
+        Vector::new(value.extract(0usize))
+    }
+}
+
+/// Gives each lane what its channel has.
+#[cube]
+fn spread<N: Size, A: Size>(value: Vector<f32, A>) -> Vector<f32, N> {
+    Vector::cast_from(value)
+}
+
+/// Where a group is in one of several rows `[channels]` that share a buffer: a kernel may bind only
+/// so many buffers.
+#[cube]
+fn in_row(#[comptime] row: usize, group: usize, pitch: usize) -> usize {
+    group + pitch * row
+}
+
+/// How many of a vector's lanes belong to one channel.
+#[cube]
+fn lanes<N: Size, A: Size>() -> comptime_type!(u32) {
+    let (vector, channels) = (N::value(), A::value());
+    comptime!((vector / channels) as u32)
+}
+
+/// What the rectifier sees: the normalized values and, if there is one, the residual.
+#[cube]
+fn with_residual<F: Float, N: Size>(
+    value: Vector<f32, N>,
+    residual: ComptimeOption<&[Vector<F, N>]>,
+    position: usize,
+) -> Vector<f32, N> {
+    #[comptime]
+    match residual {
+        ComptimeOption::Some(residual) => value + Vector::cast_from(residual[position]),
+        ComptimeOption::None => value,
+    }
+}
+
+/// `max(value, 0)`, but NaN stays NaN, so that a broken network does not look like a dead one.
+#[cube]
+fn rectify<N: Size>(value: Vector<f32, N>, #[comptime] rectified: bool) -> Vector<f32, N> {
+    if rectified {
+        let zero = Vector::new(0.0f32);
+        select_many(value.less_than(&zero), zero, value)
+    } else {
+        value
+    }
+}

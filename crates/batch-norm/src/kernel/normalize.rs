@@ -1,0 +1,135 @@
+//! The forward pass, in training and in prediction.
+//!
+//! | kernel | for | reads | writes |
+//! |---|---|---|---|
+//! | `normalize_at_once` | training, a channel fits into shared memory | x | y |
+//! | `normalize` | training, the statistics are known | x | y |
+//! | `scale_and_shift` | prediction | x | y, in place if it may |
+//!
+//! Each adds the residual, if there is one, and rectifies, if asked to, before it writes.
+
+use cubecl::{self, prelude::*};
+
+use super::{
+    Cube, Grid, Layout, in_row, lanes, rectify, spread,
+    statistics::{Rates, chunk_moments, inverse_std, row, write_statistics},
+    with_residual,
+};
+
+/// `(x - mean) * (gamma * inverse_std) + beta`, in the one form that all passes share: the backward
+/// pass finds out from it which values the rectifier let through.
+#[cube]
+pub(super) fn normalized<N: Size, A: Size>(
+    x: Vector<f32, N>,
+    mean: Vector<f32, A>,
+    scale: Vector<f32, A>,
+    beta: Vector<f32, A>,
+) -> Vector<f32, N> {
+    (x - spread::<N, A>(mean)) * spread::<N, A>(scale) + spread::<N, A>(beta)
+}
+
+/// Statistics, moving averages and output in one go: each cube takes all values of its groups,
+/// reads them once and keeps them.
+#[cube(launch_unchecked)]
+pub fn normalize_at_once<F: Float, N: Size, A: Size>(
+    input: &[Vector<F, N>],
+    gamma: &[Vector<F, A>],
+    beta: &[Vector<F, A>],
+    running_mean: &[Vector<F, A>],
+    running_var: &[Vector<F, A>],
+    residual: ComptimeOption<&[Vector<F, N>]>,
+    output: &mut [Vector<F, N>],
+    statistics: &mut [Vector<f32, A>],
+    layout: Layout,
+    grid: Grid,
+    pitch: usize,
+    rates: Rates,
+    #[comptime] kept_vectors: usize,
+    #[comptime] rectified: bool,
+    #[comptime] cube: Cube,
+    #[define(F)] _dtype: ElemType,
+) {
+    let share = grid.share(cube);
+    let mut kept = Shared::<[Vector<F, N>]>::new_slice(kept_vectors);
+    let moments = chunk_moments::<F, N, A>(input, &layout, &share, &mut kept, true, cube);
+    let n = f32::cast_from(grid.vectors * lanes::<N, A>() as usize);
+    if share.busy && share.unit == 0 {
+        write_statistics::<F, A>(
+            &moments,
+            n,
+            running_mean,
+            running_var,
+            statistics,
+            share.group,
+            pitch,
+            &rates,
+        );
+    }
+
+    let inverse_std = inverse_std(moments.m2, n, &rates);
+    let scale = Vector::<f32, A>::cast_from(gamma[share.group]) * inverse_std;
+    let shift = Vector::<f32, A>::cast_from(beta[share.group]);
+    let mut k = share.begin + share.unit;
+    while k < share.end {
+        let x = Vector::cast_from(kept[k * comptime!(cube.groups as usize) + share.column]);
+        let position = layout.of_group(share.group, k);
+        let y = normalized::<N, A>(x, moments.mean, scale, shift);
+        let y = rectify(with_residual::<F, N>(y, residual, position), rectified);
+        output[position] = Vector::cast_from(y);
+        k += comptime!(cube.units as usize);
+    }
+}
+
+/// The output, from statistics that are known: one unit per vector.
+#[cube(launch_unchecked)]
+pub fn normalize<F: Float, N: Size, A: Size>(
+    input: &[Vector<F, N>],
+    gamma: &[Vector<F, A>],
+    beta: &[Vector<F, A>],
+    statistics: &[Vector<f32, A>],
+    residual: ComptimeOption<&[Vector<F, N>]>,
+    output: &mut [Vector<F, N>],
+    layout: Layout,
+    vectors: usize,
+    pitch: usize,
+    #[comptime] rectified: bool,
+    #[define(F)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS >= vectors {
+        terminate!();
+    }
+    let (position, group) = layout.of_tensor(ABSOLUTE_POS);
+    let mean = statistics[in_row(row::MEAN, group, pitch)];
+    let inverse_std = statistics[in_row(row::INVERSE_STD, group, pitch)];
+    let scale = Vector::<f32, A>::cast_from(gamma[group]) * inverse_std;
+    let shift = Vector::<f32, A>::cast_from(beta[group]);
+    let x = Vector::cast_from(input[position]);
+    let y = normalized::<N, A>(x, mean, scale, shift);
+    let y = rectify(with_residual::<F, N>(y, residual, position), rectified);
+    output[position] = Vector::cast_from(y);
+}
+
+/// Prediction: `scale * x + shift`, one multiply-add per value.
+#[cube(launch_unchecked)]
+pub fn scale_and_shift<F: Float, N: Size, A: Size>(
+    input: &[Vector<F, N>],
+    scale: &[Vector<F, A>],
+    shift: &[Vector<F, A>],
+    residual: ComptimeOption<&[Vector<F, N>]>,
+    output: &mut [Vector<F, N>],
+    layout: Layout,
+    vectors: usize,
+    #[comptime] rectified: bool,
+    #[define(F)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS >= vectors {
+        terminate!();
+    }
+    let (position, group) = layout.of_tensor(ABSOLUTE_POS);
+    let scale = Vector::<f32, A>::cast_from(scale[group]);
+    let shift = Vector::<f32, A>::cast_from(shift[group]);
+    let x = Vector::<f32, N>::cast_from(input[position]);
+    let y = spread::<N, A>(scale) * x + spread::<N, A>(shift);
+    let y = rectify(with_residual::<F, N>(y, residual, position), rectified);
+    output[position] = Vector::cast_from(y);
+}

@@ -1,0 +1,40 @@
+//! How a tensor `[batch, channels, ...]` lies in memory.
+
+/// The two orders that the kernels take as they come; any other is copied first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Row-major: a channel's positions are neighbours.
+    ChannelsFirst,
+    /// A position's channels are neighbours, as after many convolutions.
+    ChannelsLast,
+}
+
+impl Order {
+    /// The order of a tensor of rank 2 or more, if it is one of the two, without gaps.
+    pub fn of(shape: &[usize], strides: &[isize]) -> Option<Self> {
+        [Self::ChannelsFirst, Self::ChannelsLast].into_iter().find(|order| {
+            let mut axes = shape.iter().zip(strides).zip(order.strides(shape));
+            // The stride of an axis of one element is never taken.
+            axes.all(|((&size, &stride), expected)| size == 1 || stride == expected)
+        })
+    }
+
+    /// The axes of a tensor of a rank, from the outermost to the innermost.
+    pub fn axes(self, rank: usize) -> Vec<usize> {
+        match self {
+            Self::ChannelsFirst => (0..rank).collect(),
+            Self::ChannelsLast => std::iter::once(0).chain(2..rank).chain([1]).collect(),
+        }
+    }
+
+    /// The strides of a tensor in this order.
+    pub fn strides(self, shape: &[usize]) -> Vec<isize> {
+        let mut strides = vec![0; shape.len()];
+        let mut stride = 1;
+        for axis in self.axes(shape.len()).into_iter().rev() {
+            strides[axis] = stride;
+            stride *= shape[axis] as isize;
+        }
+        strides
+    }
+}

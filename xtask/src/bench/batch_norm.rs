@@ -1,0 +1,261 @@
+//! The batch norm kernels beside Burn's own operation and a plain copy.
+
+use std::time::Duration;
+
+use batch_norm::{
+    RunningVariance,
+    ops::{BackwardOptions, BatchNormOps, Epilogue, Options},
+};
+use burn::{
+    backend::{Dispatch, DispatchTensor, DispatchTensorKind, ops::ModuleOps},
+    tensor::{Device, Distribution, Tensor},
+};
+use rayon::{
+    iter::{IndexedParallelIterator, ParallelIterator},
+    slice::{ParallelSlice, ParallelSliceMut},
+};
+use serde::Serialize;
+use train::device::Found;
+
+use super::{finish, medians, timed};
+
+/// Batch norms as they stand in networks, at the batch sizes that these are trained with.
+const SHAPES: [(&str, &[usize]); 15] = [
+    ("LeNet-BN bn1", &[256, 6, 24, 24]),
+    ("LeNet-BN bn2", &[256, 16, 8, 8]),
+    ("LeNet-BN bn3", &[256, 120]),
+    ("LeNet-BN bn4", &[256, 84]),
+    ("GoogLeNet 96 px, stem", &[128, 64, 48, 48]),
+    ("GoogLeNet 96 px, stage 2", &[128, 192, 24, 24]),
+    ("GoogLeNet 96 px, inception", &[128, 128, 12, 12]),
+    ("ResNet-18 96 px, stage 1", &[32, 64, 24, 24]),
+    ("ResNet-18 96 px, stage 4", &[256, 512, 3, 3]),
+    ("ResNet-50 stem", &[32, 64, 112, 112]),
+    ("ResNet-50 stage 3", &[32, 256, 14, 14]),
+    ("ResNet-50 stage 4", &[32, 2048, 7, 7]),
+    ("ResNet-50 stage 4, narrow", &[64, 512, 7, 7]),
+    ("DenseNet 96 px, block 1", &[64, 96, 24, 24]),
+    ("DenseNet 96 px, last", &[256, 248, 3, 3]),
+];
+
+/// Values that a round takes at least: a shape of few values is run more often.
+const VALUES: usize = 1 << 26;
+
+/// How often the tensor is read or written at the least: for the statistics, to be normalized, the
+/// output; the input and the gradient twice, the input's gradient.
+const FORWARD: usize = 3;
+const BACKWARD: usize = 5;
+
+#[derive(Serialize)]
+struct Row {
+    network: &'static str,
+    shape: &'static [usize],
+    layout: &'static str,
+    pass: &'static str,
+    kernel_ms: f64,
+    reference_ms: f64,
+    /// How many times as fast the kernel is.
+    ratio: f64,
+    /// The bytes of the minimal passes in the kernel's time.
+    gbps: f64,
+    /// Those as a share of what a copy of the same tensor moves in its time.
+    copy_share: f64,
+}
+
+/// Times forward and backward of every shape in both layouts, in f32, on random values.
+pub fn run(found: &Found, json: bool) {
+    let mut rows = Vec::new();
+    if !json {
+        println!("{}: medians of interleaved rounds", found.name);
+        println!(
+            "{:27} {:>18} {:6} {:8} {:>10} {:>12} {:>6} {:>7} {:>10}",
+            "", "shape", "layout", "pass", "kernel ms", "burn's ms", "ratio", "GB/s", "copy share"
+        );
+    }
+    for (network, shape) in SHAPES {
+        for layout in ["nchw", "nhwc"] {
+            if layout == "nhwc" && shape.len() == 2 {
+                continue; // the same memory
+            }
+            for row in measure(network, shape, layout, &found.device) {
+                if !json {
+                    print(&row);
+                }
+                rows.push(row);
+            }
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rows).expect("plain values are JSON"));
+    }
+}
+
+fn print(row: &Row) {
+    let shape: Vec<_> = row.shape.iter().map(usize::to_string).collect();
+    println!(
+        "{:27} {:>18} {:6} {:8} {:10.3} {:12.3} {:6.1} {:7.1} {:10.2}",
+        row.network,
+        shape.join(" x "),
+        row.layout,
+        row.pass,
+        row.kernel_ms,
+        row.reference_ms,
+        row.ratio,
+        row.gbps,
+        row.copy_share
+    );
+}
+
+fn measure(
+    network: &'static str,
+    shape: &'static [usize],
+    layout: &'static str,
+    device: &Device,
+) -> [Row; 3] {
+    let channels = shape[1];
+    let source = Source::new(shape, layout, device);
+    let constant = |value: f64| Tensor::<1>::full([channels], value, device).into_dispatch();
+    let input = source.tensor();
+    let (gamma, beta) = (constant(1.5), constant(0.5));
+    let options =
+        Options { epsilon: 1e-5, momentum: 0.1, running_variance: RunningVariance::Biased };
+    let kernel = || {
+        Dispatch::normalize(
+            input.clone(),
+            gamma.clone(),
+            beta.clone(),
+            beta.clone(),
+            gamma.clone(),
+            Epilogue::Identity,
+            options,
+        )
+    };
+    let reference =
+        || Dispatch::batch_norm_train(input.clone(), gamma.clone(), beta.clone(), options.epsilon);
+    let (statistics, variance) = (kernel(), reference().variance);
+
+    // As in training, nobody else holds the gradient that comes in; it is made before the clock
+    // starts.
+    let fresh = || {
+        let gradient = source.tensor();
+        finish(device);
+        gradient
+    };
+    let kernel_backward = |gradient: DispatchTensor| {
+        Dispatch::normalize_backward(
+            input.clone(),
+            gamma.clone(),
+            beta.clone(),
+            statistics.mean.clone(),
+            statistics.inverse_std.clone(),
+            Epilogue::Identity,
+            gradient,
+            BackwardOptions {
+                batch_statistics: true,
+                input: true,
+                parameters: true,
+                residual: false,
+            },
+        )
+    };
+    let reference_backward = |gradient: DispatchTensor| {
+        let mean = statistics.mean.clone();
+        let (gamma, variance) = (gamma.clone(), variance.clone());
+        let input = input.clone();
+        Dispatch::batch_norm_train_backward(input, gamma, mean, variance, options.epsilon, gradient)
+    };
+
+    let size = shape.iter().product::<usize>();
+    let mut host = is_cpu(&input).then(|| [vec![1.0; size], vec![0.0; size]]);
+    let rounds = (VALUES / size).clamp(7, 101);
+    let times = medians(
+        rounds,
+        [
+            &mut || timed(device, kernel),
+            &mut || timed(device, reference),
+            &mut || {
+                let gradient = fresh();
+                timed(device, || kernel_backward(gradient))
+            },
+            &mut || {
+                let gradient = fresh();
+                timed(device, || reference_backward(gradient))
+            },
+            &mut || copy(&source, &mut host, device),
+        ],
+    );
+    let [forward, reference_forward, backward, reference_backward, copy] = times;
+    let bytes = (size * size_of::<f32>()) as f64;
+    let copy_gbps = 2.0 * bytes / copy.as_secs_f64() / 1e9;
+    let row = |pass, passes: usize, kernel: Duration, reference: Duration| {
+        let gbps = passes as f64 * bytes / kernel.as_secs_f64() / 1e9;
+        Row {
+            network,
+            shape,
+            layout,
+            pass,
+            kernel_ms: kernel.as_secs_f64() * 1e3,
+            reference_ms: reference.as_secs_f64() * 1e3,
+            ratio: reference.as_secs_f64() / kernel.as_secs_f64(),
+            gbps,
+            copy_share: gbps / copy_gbps,
+        }
+    };
+    [
+        row("forward", FORWARD, forward, reference_forward),
+        row("backward", BACKWARD, backward, reference_backward),
+        row("both", FORWARD + BACKWARD, forward + backward, reference_forward + reference_backward),
+    ]
+}
+
+fn is_cpu(tensor: &DispatchTensor) -> bool {
+    match tensor.kind {
+        #[cfg(feature = "wgpu")]
+        DispatchTensorKind::Cube(_) => false,
+        _ => true,
+    }
+}
+
+/// A tensor of a shape, made anew whenever asked for, with the same random values.
+struct Source {
+    /// In the order of memory.
+    values: Tensor<4>,
+    shape: &'static [usize],
+    channels_last: bool,
+}
+
+impl Source {
+    fn new(shape: &'static [usize], layout: &str, device: &Device) -> Self {
+        let channels_last = layout == "nhwc";
+        let dims = match *shape {
+            [n, c] => [n, c, 1, 1],
+            [n, c, h, w] if channels_last => [n, h, w, c],
+            [n, c, h, w] => [n, c, h, w],
+            _ => unreachable!("the shapes are of rank 2 and 4"),
+        };
+        let values = Tensor::random(dims, Distribution::Normal(0.5, 2.0), device);
+        Self { values, shape, channels_last }
+    }
+
+    fn tensor(&self) -> DispatchTensor {
+        let values = self.values.clone() * 1.0;
+        match *self.shape {
+            [n, c] => values.reshape([n, c]).into_dispatch(),
+            _ if self.channels_last => values.permute([0, 3, 1, 2]).into_dispatch(),
+            _ => values.into_dispatch(),
+        }
+    }
+}
+
+/// One read and one write of every value, as fast as the machine does it: on a GPU an elementwise
+/// kernel, on the CPU a copy by all threads.
+fn copy(source: &Source, host: &mut Option<[Vec<f32>; 2]>, device: &Device) -> Duration {
+    match host {
+        None => timed(device, || source.values.clone() * 1.0),
+        Some([from, to]) => timed(device, || {
+            let part = from.len().div_ceil(4 * rayon::current_num_threads());
+            let parts = from.par_chunks(part).zip(to.par_chunks_mut(part));
+            parts.for_each(|(from, to)| to.copy_from_slice(from));
+        }),
+    }
+}
