@@ -18,7 +18,7 @@ use super::{
 const SHORT: usize = 32;
 
 /// Narrower tables are folded: as many rows side by side as make a row worth a loop.
-const WIDTH: usize = 128;
+const WIDTH: usize = 256;
 
 /// A unit is a tile of the table: about this many values, of at most so many columns and from so
 /// many to so many rows. Its values stay in a core's second-level cache, its sums in the first, and
