@@ -6,6 +6,9 @@ use clap::{Parser, Subcommand};
 use train::{DeviceName, Error, device};
 
 mod bench;
+
+/// Keeps freed memory, where the system's allocator gives large pieces back and the next use of them
+/// would be timed as the work of whoever comes first.
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,6 @@
 use std::{fmt, str::FromStr};
 
+use batch_norm::Implementation;
 use burn::tensor::Device;
 
 use crate::{LeNetConfig, Network};
@@ -63,12 +64,13 @@ impl Architecture {
         }
     }
 
-    /// The network with fresh weights.
-    pub fn init(self, preset: Preset, device: &Device) -> Network {
-        match (self, preset) {
-            (Self::LeNet, Preset::D2l) => Network::LeNet(LeNetConfig::lenet().init(device)),
-            (Self::LeNetBn, Preset::D2l) => Network::LeNet(LeNetConfig::lenet_bn().init(device)),
-        }
+    /// The network with fresh weights, its batch normalization computed by `implementation`.
+    pub fn init(self, preset: Preset, implementation: Implementation, device: &Device) -> Network {
+        let config = match (self, preset) {
+            (Self::LeNet, Preset::D2l) => LeNetConfig::lenet(),
+            (Self::LeNetBn, Preset::D2l) => LeNetConfig::lenet_bn(),
+        };
+        Network::LeNet(config.with_implementation(implementation).init(device))
     }
 }
 

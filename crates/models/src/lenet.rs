@@ -25,7 +25,7 @@
 //! | fc3 | 10 | 850 | 10 | 850 |
 //! | **total** | | **61,706** | | **44,878** |
 
-use batch_norm::{BatchNorm, BatchNormConfig};
+use batch_norm::{BatchNorm, BatchNormConfig, Implementation};
 use burn::{
     config::Config,
     module::Module,
@@ -52,6 +52,9 @@ pub struct LeNetConfig {
     pub padding: usize,
     /// Whether each layer but the last is followed by batch normalization.
     pub batch_norm: bool,
+    /// What computes the batch normalization.
+    #[config(default = "Implementation::Kernel")]
+    pub implementation: Implementation,
 }
 
 /// LeNet-5, with or without batch normalization, for images of 28 x 28 pixels.
@@ -103,7 +106,10 @@ impl LeNetConfig {
             xavier_conv2d(config, device)
         };
         let fc = |inputs, outputs| xavier_linear(LinearConfig::new(inputs, outputs), device);
-        let bn = |channels| self.batch_norm.then(|| BatchNormConfig::new(channels).init(device));
+        let bn = |channels| {
+            let config = BatchNormConfig::new(channels).with_implementation(self.implementation);
+            self.batch_norm.then(|| config.init(device))
+        };
 
         // Each convolution takes 4 pixels off the side, each pooling halves it.
         let side = ((Self::SIDE + 2 * self.padding - 4) / 2 - 4) / 2;

@@ -31,6 +31,8 @@ mod init;
 pub mod lenet;
 mod network;
 
+pub use batch_norm::Implementation;
+
 pub use architecture::{Architecture, Preset, UnknownName};
 pub use lenet::{LeNet, LeNetConfig};
 pub use network::Network;

@@ -5,7 +5,7 @@ use burn::{
 };
 use serde::Deserialize;
 
-use crate::{Architecture, LeNetConfig, Network, Preset};
+use crate::{Architecture, Implementation, LeNetConfig, Network, Preset};
 
 /// What `tests/reference.py` made of a network with PyTorch.
 #[derive(Deserialize)]
@@ -105,7 +105,9 @@ fn outputs_loss_and_gradients_are_pytorchs() {
         for (name, device) in test_devices::all() {
             let what = format!("{architecture} on {name}");
             let device = device.autodiff();
-            let network = architecture.init(Preset::D2l, &device).map(&mut Fill::default());
+            let network = architecture
+                .init(Preset::D2l, Implementation::Kernel, &device)
+                .map(&mut Fill::default());
             let images = (0..8 * 784).map(|index| index as f64);
             let images = images.map(|index| (index * index * 0.0013).sin()).collect::<Vec<_>>();
             let images = TensorData::new(images, [8, 1, 28, 28]).convert::<f32>();
@@ -131,7 +133,7 @@ fn outputs_loss_and_gradients_are_pytorchs() {
 #[test]
 fn parameters_are_counted_as_pytorch_does() {
     for architecture in Architecture::ALL {
-        let network = architecture.init(Preset::D2l, &Device::flex());
+        let network = architecture.init(Preset::D2l, Implementation::Kernel, &Device::flex());
         assert_eq!(network.parameters(), reference(architecture).parameters, "{architecture}");
     }
 }
@@ -139,7 +141,9 @@ fn parameters_are_counted_as_pytorch_does() {
 /// The counts of the figures known for these networks.
 #[test]
 fn parameters_are_as_published() {
-    let count = |architecture: Architecture| architecture.init(Preset::D2l, &Device::flex());
+    let count = |architecture: Architecture| {
+        architecture.init(Preset::D2l, Implementation::Kernel, &Device::flex())
+    };
     assert_eq!(count(Architecture::LeNet).parameters(), 61_706);
     assert_eq!(count(Architecture::LeNetBn).parameters(), 44_878);
 }
@@ -217,7 +221,7 @@ fn names_are_found_again_and_others_answered_with_the_list() {
 fn the_weights_are_those_of_the_network_itself() {
     let device = Device::flex();
     let images = Tensor::<4>::ones([2, 1, 28, 28], &device);
-    let network = Architecture::LeNetBn.init(Preset::D2l, &device);
+    let network = Architecture::LeNetBn.init(Preset::D2l, Implementation::Kernel, &device);
     let own = LeNetConfig::lenet_bn().init(&device).load_record(network.weights());
     assert_eq!(values(network.forward(images.clone())), values(own.forward(images)));
 }
@@ -227,10 +231,10 @@ fn the_weights_are_those_of_the_network_itself() {
 fn a_network_is_the_same_after_a_record() {
     let device = Device::flex().autodiff();
     let images = Tensor::<4>::ones([2, 1, 28, 28], &device);
-    let network = Architecture::LeNetBn.init(Preset::D2l, &device);
+    let network = Architecture::LeNetBn.init(Preset::D2l, Implementation::Kernel, &device);
     network.forward(images.clone());
     network.valid(); // takes up the moving averages' last update
-    let again: Network = Architecture::LeNetBn.init(Preset::D2l, &device);
+    let again: Network = Architecture::LeNetBn.init(Preset::D2l, Implementation::Kernel, &device);
     let again = again.load_record(network.clone().into_record());
     let predict = |network: Network| values(network.valid().forward(images.clone().inner()));
     assert_eq!(predict(network), predict(again));

@@ -11,7 +11,7 @@ use std::{
 };
 
 use fashion_mnist::Normalization;
-use models::{Architecture, Preset};
+use models::{Architecture, Implementation, Preset};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{DeviceName, Error};
@@ -39,6 +39,9 @@ pub struct Config {
     /// Which epoch's weights the run ends with.
     #[serde(default)]
     pub weights: WeightsConfig,
+    /// What computes the batch normalization.
+    #[serde(default)]
+    pub batch_norm: BatchNormConfig,
     /// The images.
     #[serde(default)]
     pub data: DataConfig,
@@ -55,6 +58,17 @@ pub enum WeightsConfig {
     Best,
     /// Those of the last epoch.
     Last,
+}
+
+/// What computes the batch normalization.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchNormConfig {
+    /// The kernels of the `batch-norm` crate.
+    #[default]
+    Kernel,
+    /// Burn's own operations.
+    Reference,
 }
 
 /// The images of a run.
@@ -126,6 +140,16 @@ impl Default for DataConfig {
             validation: NonZeroUsize::new(5_000).expect("not zero"),
             limit: None,
             normalization: NormalizationConfig::Unit,
+        }
+    }
+}
+
+impl BatchNormConfig {
+    /// What the network is told.
+    pub fn implementation(self) -> Implementation {
+        match self {
+            Self::Kernel => Implementation::Kernel,
+            Self::Reference => Implementation::Reference,
         }
     }
 }

@@ -29,10 +29,9 @@ pub struct Classifier {
 impl Classifier {
     /// The config's network with fresh weights, drawn from the config's seed: on the CPU whatever
     /// the device, so that every device starts from the same ones.
-    ///
     pub fn new(config: &Config, device: &Device) -> Self {
         let fresh = |device: &Device| Self {
-            network: config.network.init(config.preset, device),
+            network: config.network.init(config.preset, config.batch_norm.implementation(), device),
             loss: CrossEntropyLossConfig::new().init(device),
         };
         let weights = {

@@ -6,7 +6,7 @@ use fashion_mnist::{BatchLoader, FashionMnist, Split};
 
 use crate::{
     Config,
-    config::{OptimizerConfig, OptimizerName},
+    config::{BatchNormConfig, OptimizerConfig, OptimizerName},
     device::{self, DeviceName},
     fit::{Classifier, evaluate, optimizer},
 };
@@ -128,33 +128,51 @@ fn devices_are_found_by_name() {
 #[test]
 fn every_device_takes_the_same_steps() {
     let config = quickstart();
-    let data = FashionMnist::synthetic();
-    let images = data.split(Split::Train).first(320);
-
-    let losses = |device: Device| -> Vec<f32> {
-        let device = device.autodiff();
-        let mut classifier = Classifier::new(&config, &device);
-        let mut optimizer = optimizer(&config.optimizer);
-        let batches = BatchLoader::new(&images, 32, &device).shuffled(0);
-        let batches: Vec<_> = batches.epoch(0).map(Result::unwrap).collect();
-        let step = |batch: fashion_mnist::Batch| {
-            let loss = classifier.forward(batch).loss;
-            let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
-            let learning_rate = config.optimizer.learning_rate;
-            classifier = optimizer.step(learning_rate, classifier.clone(), gradients);
-            loss.into_scalar::<f32>()
-        };
-        batches.into_iter().map(step).collect()
-    };
-
     let devices = test_devices::all();
-    let expected = losses(devices[0].1.clone());
+    let expected = losses(&config, 10, &devices[0].1);
     assert!(expected[9] < expected[0], "the loss falls: {expected:?}");
     for (name, device) in devices {
-        let found = losses(device);
-        for (found, expected) in found.iter().zip(&expected) {
-            assert!((found - expected).abs() < 1e-3, "{name}: {found:?}, not {expected:?}");
-        }
+        assert_near(name, &losses(&config, 10, &device), &expected, 1e-3);
+    }
+}
+
+/// A hundred steps with our batch norm kernels and with Burn's own operations, on every device: the
+/// losses agree step by step.
+#[test]
+fn batch_norm_kernels_train_as_burns_operations_do() {
+    let mut kernel = quickstart();
+    kernel.optimizer.learning_rate = 0.1;
+    let reference = Config { batch_norm: BatchNormConfig::Reference, ..kernel.clone() };
+    for (name, device) in test_devices::all() {
+        let expected = losses(&reference, 100, &device);
+        assert!(expected[99] < 0.8 * expected[0], "{name}: the loss falls: {expected:?}");
+        assert_near(name, &losses(&kernel, 100, &device), &expected, 1e-3);
+    }
+}
+
+/// The loss of every one of some steps, on synthetic images in batches of 32.
+fn losses(config: &Config, steps: usize, device: &Device) -> Vec<f32> {
+    let device = device.clone().autodiff();
+    let data = FashionMnist::synthetic();
+    let images = data.split(Split::Train).first(32 * steps);
+    let mut classifier = Classifier::new(config, &device);
+    let mut optimizer = optimizer(&config.optimizer);
+    let batches = BatchLoader::new(&images, 32, &device).shuffled(0);
+    let batches: Vec<_> = batches.epoch(0).map(Result::unwrap).collect();
+    let step = |batch: fashion_mnist::Batch| {
+        let loss = classifier.forward(batch).loss;
+        let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
+        let learning_rate = config.optimizer.learning_rate;
+        classifier = optimizer.step(learning_rate, classifier.clone(), gradients);
+        loss.into_scalar::<f32>()
+    };
+    batches.into_iter().map(step).collect()
+}
+
+fn assert_near(device: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    for (step, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (found - expected).abs();
+        assert!(error < tolerance, "{device}, step {step}: {found}, not {expected}");
     }
 }
 

@@ -5,6 +5,7 @@ use fashion_mnist::{Batch, BatchLoader, FashionMnist, Split};
 use serde::Serialize;
 use train::{
     Config, Error,
+    config::BatchNormConfig,
     device::Found,
     fit::{Classifier, optimizer},
 };
@@ -28,7 +29,7 @@ struct Row {
 }
 
 /// Times batches of 28 and of 96 pixels, and LeNet-BN's training step on batches that are there
-/// already. The images are synthetic; their number and form are Fashion-MNIST's.
+/// already, with this project's batch norm kernels and with Burn's operations. The images are synthetic; their number and form are Fashion-MNIST's.
 pub fn run(found: &Found, json: bool) -> Result<(), Error> {
     let device = found.device.clone().autodiff();
     let data = FashionMnist::synthetic();
@@ -37,25 +38,34 @@ pub fn run(found: &Found, json: bool) -> Result<(), Error> {
     let resized = loader.clone().resized(96);
     let batches: Vec<Batch> = loader.epoch(0).map(|batch| batch.expect("in memory")).collect();
 
-    let config = Config::load(None, &[])?;
-    let mut classifier = Classifier::new(&config, &device);
-    let mut optimizer = optimizer(&config.optimizer);
-    let mut step = || {
-        timed(&device, || {
-            for batch in &batches {
-                let loss = classifier.forward(batch.clone()).loss;
-                let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
-                classifier = optimizer.step(0.01, classifier.clone(), gradients);
-            }
-        })
+    let kernel = Config::load(None, &[])?;
+    let reference = Config { batch_norm: BatchNormConfig::Reference, ..kernel.clone() };
+    let step = |config: Config| {
+        let mut classifier = Classifier::new(&config, &device);
+        let mut optimizer = optimizer(&config.optimizer);
+        let (batches, device) = (&batches, &device);
+        move || {
+            timed(device, || {
+                for batch in batches {
+                    let loss = classifier.forward(batch.clone()).loss;
+                    let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
+                    classifier = optimizer.step(0.01, classifier.clone(), gradients);
+                }
+            })
+        }
     };
+    let (mut kernel, mut reference) = (step(kernel), step(reference));
     let load = |loader: &BatchLoader| {
         timed(&device, || loader.epoch(1).for_each(|batch| drop(batch.expect("in memory"))))
     };
-    let times = medians(ROUNDS, [&mut || load(&loader), &mut || load(&resized), &mut step]);
+    let times = medians(
+        ROUNDS,
+        [&mut || load(&loader), &mut || load(&resized), &mut kernel, &mut reference],
+    );
 
     let step_seconds = times[2].as_secs_f64();
-    let work = ["batches of 28 px", "batches of 96 px", "LeNet-BN training step"];
+    let work =
+        ["batches of 28 px", "batches of 96 px", "LeNet-BN step", "LeNet-BN step, burn's norm"];
     let rows = work.into_iter().zip(times).map(|(work, time)| Row {
         work,
         device: found.name.clone(),
@@ -71,10 +81,10 @@ pub fn run(found: &Found, json: bool) -> Result<(), Error> {
         return Ok(());
     }
     println!("{}: batches of {BATCH_SIZE}, median of {ROUNDS} rounds", found.name);
-    println!("{:24} {:>12} {:>12} {:>14}", "", "ms/batch", "images/s", "share of step");
+    println!("{:28} {:>12} {:>12} {:>14}", "", "ms/batch", "images/s", "share of step");
     for row in rows {
         println!(
-            "{:24} {:12.3} {:12.0} {:13.1}%",
+            "{:28} {:12.3} {:12.0} {:13.1}%",
             row.work,
             row.ms_per_batch,
             row.images_per_second,

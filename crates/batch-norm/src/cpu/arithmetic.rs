@@ -94,8 +94,8 @@ pub fn add_squares<E: Storage>(
     };
     let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
-        for lane in 0..LANES {
-            add(lane, block[lane]);
+        for (lane, x) in block.iter().enumerate() {
+            add(lane, *x);
         }
     }
     for (lane, x) in rest.iter().enumerate() {
