@@ -34,7 +34,12 @@ enum Part {
     /// Making batches, beside the training step that they are made for.
     Data,
     /// The batch norm kernels, beside Burn's own operation and a plain copy.
-    BatchNorm,
+    BatchNorm {
+        /// Leaves out Burn's operation and the copy, which empty the caches: for a comparison with
+        /// another program, which has them for itself.
+        #[arg(long)]
+        alone: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -52,8 +57,8 @@ fn run(chore: Chore) -> Result<(), Error> {
         Chore::Bench { part: Part::Data, device, json } => {
             bench::data::run(&device::choose(device)?.found, json)
         }
-        Chore::Bench { part: Part::BatchNorm, device, json } => {
-            bench::batch_norm::run(&device::choose(device)?.found, json);
+        Chore::Bench { part: Part::BatchNorm { alone }, device, json } => {
+            bench::batch_norm::run(&device::choose(device)?.found, alone, json);
             Ok(())
         }
     }

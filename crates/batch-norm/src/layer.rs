@@ -3,7 +3,7 @@ use burn::{
     config::Config,
     module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState},
     nn::Initializer,
-    tensor::{Device, Tensor, assert_shape},
+    tensor::{DType, Device, Tensor, assert_shape},
 };
 
 use crate::{
@@ -59,8 +59,8 @@ pub struct BatchNormConfig {
 /// record of one loads into the other. The crate's documentation has the equations.
 ///
 /// Burn lets the moving averages take up a batch at the next one, or when the module is asked for
-/// its `valid` form: before a record is taken in the middle of training, call `valid` once, or the
-/// record lacks the last batch.
+/// its `valid` form: before a record is taken in the middle of training, or a layer is frozen, call
+/// `valid` once, or the last batch is missing.
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct BatchNorm {
@@ -227,7 +227,9 @@ impl BatchNorm {
         let mean = self.running_mean.value().to_device(&device);
         let variance = self.running_var.value().to_device(&device);
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        match self.has_kernels(&input, &epilogue) {
+        // In half precision the two factors would lose what the statistics keep.
+        let precise = matches!(input.dtype(), DType::F32 | DType::F64);
+        match precise && self.has_kernels(&input, &epilogue) {
             true => {
                 let scale = gamma / (variance + self.epsilon).sqrt();
                 let shift = beta - mean * scale.clone();
@@ -252,7 +254,10 @@ impl BatchNorm {
         self.implementation == Implementation::Kernel
             && input.shape().num_elements() > 0
             && ops::is_covered(&input.clone().into_dispatch())
-            && self.gamma.val().dtype() == dtype
+            && [self.gamma.val(), self.beta.val()].iter().all(|values| values.dtype() == dtype)
+            && [&self.running_mean, &self.running_var]
+                .iter()
+                .all(|average| average.value().dtype() == dtype)
             && epilogue.residual().is_none_or(|residual| residual.dtype() == dtype)
     }
 }

@@ -88,8 +88,9 @@
 //! for f16 and bf16 too, and put together in one order: a channel of mean 10,000 and variance 1
 //! comes out right, and a run repeats to the last bit, on the CPU with any number of threads.
 //!
-//! Burn's own operation stays: as [`Implementation::Reference`], and wherever there are no kernels,
-//! as for a backend whose feature of this crate is off. (A GPU feature turns on Burn's `fusion`.)
+//! Burn's own operation stays: as [`Implementation::Reference`], and wherever there are no kernels: for
+//! a backend whose feature of this crate is off, for f64 on a GPU, for prediction in half precision.
+//! (A GPU feature turns on Burn's `fusion`.)
 //!
 //! How fast the kernels are beside Burn's operation and beside a plain copy of the tensor is
 //! measured by `cargo xtask bench batch-norm`, and beside PyTorch by the script next to it.

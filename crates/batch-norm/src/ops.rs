@@ -1,6 +1,7 @@
 //! The operations that the layer is made of, and where they come from: one trait, which each
 //! covered backend implements with kernels of its own, see [`crate::backends`].
 
+use burn::backend::TensorMetadata;
 #[cfg(feature = "_cube")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::{
@@ -124,7 +125,12 @@ pub struct Gradients<B: Backend> {
 }
 
 /// Batch normalization's three operations. `input`, `residual`, `output` and their gradients are
-/// `[batch, channels, ...]`, everything else is `[channels]`.
+/// `[batch, channels, ...]`, everything else is `[channels]`; all are of one type, but for the batch's
+/// own statistics ([`statistics_dtype`]).
+///
+/// # Panics
+///
+/// If the shapes do not fit, or there are no values.
 #[backend_extension(
     Cube: cfg(feature = "_cube"),
     Flex: cfg(feature = "flex"),
@@ -222,6 +228,22 @@ fn statistics(parameter: &TensorSpec) -> TensorSpec {
     TensorSpec::new(parameter.shape.clone(), statistics_dtype(parameter.dtype))
 }
 
+/// # Panics
+///
+/// If a tensor does not have the shape that its place in an operation asks for.
+#[cfg(any(feature = "_cpu", feature = "_cube"))]
+pub(crate) fn assert_shapes<T: TensorMetadata>(input: &T, alike: &[&T], per_channel: &[&T]) {
+    let shape = input.shape();
+    assert!(shape.num_elements() > 0, "batch norm needs values, got input {shape:?}");
+    for tensor in alike {
+        assert_eq!(tensor.shape(), shape, "batch norm adds and derives tensors of one shape only");
+    }
+    for tensor in per_channel {
+        let (found, channels) = (tensor.shape(), shape[1]);
+        assert_eq!(found.to_vec(), [channels], "batch norm needs one value per channel");
+    }
+}
+
 /// The type of the batch's mean and inverse standard deviation for a layer of `dtype`.
 pub fn statistics_dtype(dtype: DType) -> DType {
     match dtype {
@@ -248,6 +270,5 @@ pub fn is_covered(tensor: &DispatchTensor) -> bool {
             _ => false,
         }
     }
-    use burn::backend::TensorMetadata;
     covered(&tensor.kind, tensor.dtype())
 }

@@ -53,17 +53,21 @@ struct Row {
     layout: &'static str,
     pass: &'static str,
     kernel_ms: f64,
-    reference_ms: f64,
+    /// Burn's operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference_ms: Option<f64>,
     /// How many times as fast the kernel is.
-    ratio: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
     /// The bytes of the minimal passes in the kernel's time.
     gbps: f64,
     /// Those as a share of what a copy of the same tensor moves in its time.
-    copy_share: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy_share: Option<f64>,
 }
 
 /// Times forward and backward of every shape in both layouts, in f32, on random values.
-pub fn run(found: &Found, json: bool) {
+pub fn run(found: &Found, alone: bool, json: bool) {
     let mut rows = Vec::new();
     if !json {
         println!("{}: medians of interleaved rounds", found.name);
@@ -77,7 +81,7 @@ pub fn run(found: &Found, json: bool) {
             if layout == "nhwc" && shape.len() == 2 {
                 continue; // the same memory
             }
-            for row in measure(network, shape, layout, &found.device) {
+            for row in measure(network, shape, layout, alone, &found.device) {
                 if !json {
                     print(&row);
                 }
@@ -92,17 +96,21 @@ pub fn run(found: &Found, json: bool) {
 
 fn print(row: &Row) {
     let shape: Vec<_> = row.shape.iter().map(usize::to_string).collect();
+    let number = |value: Option<f64>, decimals: usize| match value {
+        Some(value) => format!("{value:.decimals$}"),
+        None => "-".to_owned(),
+    };
     println!(
-        "{:27} {:>18} {:6} {:8} {:10.3} {:12.3} {:6.1} {:7.1} {:10.2}",
+        "{:27} {:>18} {:6} {:8} {:10.3} {:>12} {:>6} {:7.1} {:>10}",
         row.network,
         shape.join(" x "),
         row.layout,
         row.pass,
         row.kernel_ms,
-        row.reference_ms,
-        row.ratio,
+        number(row.reference_ms, 3),
+        number(row.ratio, 1),
         row.gbps,
-        row.copy_share
+        number(row.copy_share, 2)
     );
 }
 
@@ -110,6 +118,7 @@ fn measure(
     network: &'static str,
     shape: &'static [usize],
     layout: &'static str,
+    alone: bool,
     device: &Device,
 ) -> [Row; 3] {
     let channels = shape[1];
@@ -172,21 +181,23 @@ fn measure(
         rounds,
         [
             &mut || timed(device, kernel),
-            &mut || timed(device, reference),
+            &mut || if alone { Duration::ZERO } else { timed(device, reference) },
             &mut || {
                 let gradient = fresh();
                 timed(device, || kernel_backward(gradient))
             },
             &mut || {
+                if alone {
+                    return Duration::ZERO;
+                }
                 let gradient = fresh();
                 timed(device, || reference_backward(gradient))
             },
-            &mut || copy(&source, &mut host, device),
+            &mut || if alone { Duration::ZERO } else { copy(&source, &mut host, device) },
         ],
     );
     let [forward, reference_forward, backward, reference_backward, copy] = times;
     let bytes = (size * size_of::<f32>()) as f64;
-    let copy_gbps = 2.0 * bytes / copy.as_secs_f64() / 1e9;
     let row = |pass, passes: usize, kernel: Duration, reference: Duration| {
         let gbps = passes as f64 * bytes / kernel.as_secs_f64() / 1e9;
         Row {
@@ -195,10 +206,10 @@ fn measure(
             layout,
             pass,
             kernel_ms: kernel.as_secs_f64() * 1e3,
-            reference_ms: reference.as_secs_f64() * 1e3,
-            ratio: reference.as_secs_f64() / kernel.as_secs_f64(),
+            reference_ms: (!alone).then(|| reference.as_secs_f64() * 1e3),
+            ratio: (!alone).then(|| reference.as_secs_f64() / kernel.as_secs_f64()),
             gbps,
-            copy_share: gbps / copy_gbps,
+            copy_share: (!alone).then(|| gbps / (2.0 * bytes / copy.as_secs_f64() / 1e9)),
         }
     };
     [

@@ -5,7 +5,7 @@ use burn::backend::{Backend, tensor::FloatTensor};
 use crate::{
     cpu::{self, Parameters, Planes, Real, Storage},
     memory::Order,
-    ops::{BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options},
+    ops::{BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, assert_shapes},
 };
 
 /// A backend's tensor of the type `E`.
@@ -66,6 +66,8 @@ pub fn normalize<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E> + Memory<E::Sum>,
 {
+    let residual: Vec<_> = epilogue.residual().into_iter().collect();
+    assert_shapes(&input, &residual, &[&gamma, &beta, &running_mean, &running_var]);
     let shape = Memory::<E>::dims(&input);
     let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
     let input = Memory::<E>::into_order(input, order);
@@ -114,6 +116,8 @@ pub fn normalize_backward<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E> + Memory<E::Sum>,
 {
+    let alike: Vec<_> = epilogue.residual().into_iter().chain([&output_grad]).collect();
+    assert_shapes(&input, &alike, &[&gamma, &beta, &mean, &inverse_std]);
     let shape = Memory::<E>::dims(&input);
     let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
     let input = Memory::<E>::into_order(input, order);
@@ -129,10 +133,7 @@ where
             parameters: &parameters::<E>(&gamma, &beta),
             mean: mean.values(),
             inverse_std: inverse_stds,
-            batch_statistics: options.batch_statistics,
-            input: options.input,
-            parameters_wanted: options.parameters,
-            residual: options.residual,
+            options,
         },
         slices(&epilogue),
     );
@@ -169,6 +170,8 @@ pub fn scale_and_shift<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E>,
 {
+    let residual: Vec<_> = epilogue.residual().into_iter().collect();
+    assert_shapes(&input, &residual, &[&scale, &shift]);
     let shape = input.dims();
     let order = input.order().unwrap_or(Order::ChannelsFirst);
     let input = input.into_order(order);

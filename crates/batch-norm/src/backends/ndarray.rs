@@ -34,7 +34,7 @@ impl BatchNormOps for NdArray {
         epilogue: Epilogue<Self>,
         options: Options,
     ) -> Normalized<Self> {
-        let channels = [gamma, beta, running_mean, running_var].map(owned);
+        let channels = [gamma, beta, running_mean, running_var].map(per_channel);
         let epilogue = epilogue.map(owned);
         let input = owned(input);
         with_dtype!(input, normalize(input, channels, epilogue, options))
@@ -50,7 +50,7 @@ impl BatchNormOps for NdArray {
         output_grad: FloatTensor<Self>,
         options: BackwardOptions,
     ) -> Gradients<Self> {
-        let channels = [gamma, beta, mean, inverse_std].map(owned);
+        let channels = [gamma, beta, mean, inverse_std].map(per_channel);
         let epilogue = epilogue.map(owned);
         let (input, output_grad) = (owned(input), owned(output_grad));
         with_dtype!(input, normalize_backward(input, channels, epilogue, output_grad, options))
@@ -62,7 +62,7 @@ impl BatchNormOps for NdArray {
         shift: FloatTensor<Self>,
         epilogue: Epilogue<Self>,
     ) -> FloatTensor<Self> {
-        let (scale, shift) = (owned(scale), owned(shift));
+        let (scale, shift) = (per_channel(scale), per_channel(shift));
         let (epilogue, input) = (epilogue.map(owned), owned(input));
         with_dtype!(input, scale_and_shift(input, scale, shift, epilogue))
     }
@@ -73,6 +73,21 @@ fn owned(tensor: NdArrayTensor) -> NdArrayTensor {
     match tensor {
         NdArrayTensor::F64(storage) => storage.into_shared().into(),
         NdArrayTensor::F32(storage) => storage.into_shared().into(),
+        other => other,
+    }
+}
+
+/// The same of a tensor `[channels]`, its values in memory one after the other.
+fn per_channel(tensor: NdArrayTensor) -> NdArrayTensor {
+    fn line<E: Clone>(array: SharedArray<E>) -> SharedArray<E> {
+        match array.is_standard_layout() {
+            true => array,
+            false => array.as_standard_layout().into_owned().into_shared(),
+        }
+    }
+    match tensor {
+        NdArrayTensor::F64(storage) => line(storage.into_shared()).into(),
+        NdArrayTensor::F32(storage) => line(storage.into_shared()).into(),
         other => other,
     }
 }

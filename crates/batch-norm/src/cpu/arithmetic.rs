@@ -55,11 +55,12 @@ fn finish<A: Real, const RELU: bool, const ADD: bool>(y: A, residual: A) -> A {
     if RELU && y < A::ZERO { A::ZERO } else { y }
 }
 
-/// The gradient before the epilogue, given the one after it and what went in.
+/// The gradient before the epilogue, given the one after it and what went in. Where that is NaN, the
+/// gradient passes, as through Burn's rectifier.
 #[inline(always)]
 fn unfinish<A: Real, const RELU: bool, const ADD: bool>(y: A, residual: A, gradient: A) -> A {
     let y = if ADD { y + residual } else { y };
-    if !RELU || y > A::ZERO { gradient } else { A::ZERO }
+    if RELU && y <= A::ZERO { A::ZERO } else { gradient }
 }
 
 /// Adds a strip to the sums of its values.

@@ -23,7 +23,7 @@ const WIDTH: usize = 256;
 /// A unit is a tile of the table: about this many values, of at most so many columns and from so
 /// many to so many rows. Its values stay in a core's second-level cache, its sums in the first, and
 /// these are few beside those.
-const TILE: usize = 1 << 15;
+const TILE: usize = 1 << 16;
 const TILE_COLUMNS: usize = 1 << 11;
 const TILE_ROWS: std::ops::Range<usize> = 64..256;
 
@@ -280,20 +280,26 @@ fn summarize<E: Storage>(table: &Table, input: &[E], tile: &Tile) -> Vec<Summary
     columns.map(|((mean, rest), squares)| Summary { mean, rest, squares }).collect()
 }
 
-/// Chan, Golub and LeVeque's formula over all parts of a channel, one after the other.
+/// Chan, Golub and LeVeque's formula over all parts of a channel at once: distances are from the mean
+/// of the first part, in f64, where the channel's own spread is as large as what is lost of them.
 fn combine<A: Real>(parts: &mut dyn Iterator<Item = (usize, Summary<A>)>) -> Moments {
-    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-    for (rows, part) in parts {
+    let mut parts = parts.map(|(rows, part)| {
         let rows = rows as f64;
         let rest = part.rest.into() / rows;
-        let distance = part.mean.into() + rest - mean;
-        let total = count + rows;
-        squares += part.squares.into() - rows * rest * rest;
-        squares += distance * distance * count * rows / total;
-        mean += distance * rows / total;
-        count = total;
+        (rows, part.mean.into() + rest, part.squares.into() - rows * rest * rest)
+    });
+    let (mut count, first, mut squares) = parts.next().expect("a tensor is not empty");
+    let mut distances = 0.0;
+    for (rows, mean, part) in parts {
+        let distance = mean - first;
+        count += rows;
+        distances += rows * distance;
+        squares += part + rows * distance * distance;
     }
-    Moments { mean, variance: f64::max(squares / count, 0.0) }
+    let distance = distances / count;
+    let variance = squares / count - distance * distance;
+    // Rounding may leave less than nothing; a NaN is to stay one.
+    Moments { mean: first + distance, variance: if variance < 0.0 { 0.0 } else { variance } }
 }
 
 /// The gradient's sums over a tile, of every column: of the gradient, and of the gradient times the

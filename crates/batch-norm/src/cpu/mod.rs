@@ -9,11 +9,11 @@
 //! - [`columns`]: neighbouring values are of different channels, so the tensor is a table whose
 //!   columns are all summed up at once, row by row.
 //!
-//! Both sum in *units* of about a thousand values: around the unit's own mean, in the type of
-//! [`Storage::Sum`], which keeps what a plain sum of squares loses; units are then put together
-//! in f64, in the order of memory, by the formula of Chan, Golub and LeVeque (Algorithms for
-//! computing the sample variance, 1983). What the units are follows from the shape alone, so
-//! neither the number of threads nor the walk changes a bit of the result.
+//! Both sum up a channel in small *units* (some strips, some rows of a column): around the unit's own
+//! mean, in the type of [`Storage::Sum`], which keeps what a plain sum of squares loses; units are
+//! then put together in f64, in the order of memory, by the formula of Chan, Golub and LeVeque
+//! (Algorithms for computing the sample variance, 1983). What the units are follows from the shape
+//! and its order alone, so the number of threads does not change a bit of the result.
 //!
 //! The loops themselves are in [`arithmetic`].
 
@@ -30,7 +30,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 
 pub use element::{Real, Storage};
 
-use crate::memory::Order;
+use crate::{memory::Order, ops::BackwardOptions};
 
 /// `[samples, channels, positions]`, in memory in this order.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,14 +204,8 @@ pub struct Backward<'a, A> {
     pub mean: &'a [A],
     /// `1 / sqrt(variance + epsilon)`, one per channel.
     pub inverse_std: &'a [A],
-    /// Whether the mean and the variance depend on the input.
-    pub batch_statistics: bool,
-    /// Whether the input's gradient is wanted.
-    pub input: bool,
-    /// Whether the parameters' gradients are wanted.
-    pub parameters_wanted: bool,
-    /// Whether the residual's gradient is wanted.
-    pub residual: bool,
+    /// What is asked for.
+    pub options: BackwardOptions,
 }
 
 /// The sums that the parameters' gradients follow from, and the residual's gradient if wanted.
@@ -224,7 +218,7 @@ pub fn normalize_backward<E: Storage>(
     backward: &Backward<E::Sum>,
     epilogue: Epilogue<E>,
 ) -> (Vec<GradientSums>, Option<Vec<E>>) {
-    if backward.residual && matches!(epilogue, Epilogue::AddRelu(_)) {
+    if backward.options.residual && matches!(epilogue, Epilogue::AddRelu(_)) {
         let (residual_grad, sums) = collect(input.len(), |residual_grad| {
             with_epilogue!(epilogue, input, |residual| normalize_backward_as(
                 input,
@@ -258,9 +252,9 @@ fn normalize_backward_as<E: Storage, const RELU: bool, const ADD: bool>(
         shift: backward.parameters.beta[channel],
     };
     let affine: Vec<_> = (0..shape.channels).map(affine).collect();
-    let n = shape.values() as f64;
+    let (options, n) = (backward.options, shape.values() as f64);
     let slope = |channel: usize, sums: GradientSums| {
-        if !backward.batch_statistics {
+        if !options.batch_statistics {
             return Slope { slope: E::Sum::ZERO, offset: E::Sum::ZERO };
         }
         let inverse_std: f64 = backward.inverse_std[channel].into();
@@ -272,8 +266,8 @@ fn normalize_backward_as<E: Storage, const RELU: bool, const ADD: bool>(
     };
     let tensors = Tensors { input, residual, gradient, residual_grad };
     let wanted = Wanted {
-        sums: backward.batch_statistics || backward.parameters_wanted,
-        gradients: backward.input || backward.residual,
+        sums: options.parameters || (options.batch_statistics && options.input),
+        gradients: options.input || options.residual,
     };
     match Table::of(shape) {
         Some(table) => columns::backward::<E, RELU, ADD>(tensors, table, &affine, slope, wanted),

@@ -382,7 +382,7 @@ fn combine(units: &[Summary]) -> Moments {
         let distance = unit.mean - mean;
         unit.squares + unit.count * distance * distance
     });
-    Moments { mean, variance: (squares.sum::<f64>() / count).max(0.0) }
+    Moments { mean, variance: squares.sum::<f64>() / count }
 }
 
 /// The gradient's sums over a unit, of neighbouring channels; `gradient` of a sample and a range.

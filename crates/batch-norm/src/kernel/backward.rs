@@ -87,7 +87,7 @@ fn coefficients<A: Size>(
     }
 }
 
-/// The output's gradient where the rectifier let the value through, 0 elsewhere.
+/// The output's gradient where the rectifier let the value through, NaN too; 0 elsewhere.
 #[cube]
 fn masked<F: Float, N: Size, A: Size>(
     x: Vector<f32, N>,
@@ -101,7 +101,7 @@ fn masked<F: Float, N: Size, A: Size>(
         let y = normalized::<N, A>(x, coefficients.mean, coefficients.scale, coefficients.beta);
         let y = with_residual::<F, N>(y, residual, position);
         let zero = Vector::<f32, N>::new(0.0f32);
-        select_many(y.greater_than(&zero), output_grad, Vector::cast_from(zero))
+        select_many(y.less_equal(&zero), Vector::cast_from(zero), output_grad)
     } else {
         output_grad
     }

@@ -20,7 +20,9 @@ use super::{
     plan::{Abilities, Arrangement, Division, Vectors, element, elementwise},
     statistics::{self, RatesLaunch, row},
 };
-use crate::ops::{BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options};
+use crate::ops::{
+    BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, assert_shapes,
+};
 
 /// The tensors of one pass that have the input's shape, in one common arrangement.
 pub struct Pass {
@@ -60,6 +62,8 @@ impl Pass {
             Epilogue::AddRelu(residual) => Some(residual),
             Epilogue::Identity | Epilogue::Relu => None,
         };
+        let alike: Vec<_> = output_grad.iter().chain(&residual).collect();
+        assert_shapes(&input, &alike, &[]);
         let has_output_grad = output_grad.is_some();
         let tensors = [Some(input), output_grad, residual].into_iter().flatten().collect();
         let (arrangement, tensors) = Arrangement::shared(tensors);
@@ -87,6 +91,7 @@ impl Pass {
         running: [CubeTensor; 2],
         options: Options,
     ) -> Normalized<CubeBackend> {
+        assert_shapes(&self.input, &[], &[&gamma, &beta, &running[0], &running[1]]);
         let [gamma, beta] = [gamma, beta].map(into_contiguous);
         let [running_mean, running_var] = running.map(into_contiguous);
         let rates = || {
@@ -200,6 +205,7 @@ impl Pass {
         per_channel: [CubeTensor; 4],
         options: BackwardOptions,
     ) -> Gradients<CubeBackend> {
+        assert_shapes(&self.input, &[], &per_channel.each_ref());
         let [gamma, beta, mean, inverse_std] = per_channel.map(into_contiguous);
         let output_grad = self.output_grad.take().expect("the backward pass has a gradient");
         let packed = self.pack(&gamma, &beta, &mean, &inverse_std);
@@ -276,6 +282,7 @@ impl Pass {
 
     /// See [`crate::ops::BatchNormOps::scale_and_shift`].
     pub fn scale_and_shift(self, scale: CubeTensor, shift: CubeTensor) -> CubeTensor {
+        assert_shapes(&self.input, &[], &[&scale, &shift]);
         let [scale, shift] = [scale, shift].map(into_contiguous);
         let (count, dim) = elementwise(&self.client, self.vectors.total(), self.abilities);
         // In place where nobody else looks at the input.
