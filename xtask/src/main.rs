@@ -39,6 +39,9 @@ enum Part {
         /// another program, which has them for itself.
         #[arg(long)]
         alone: bool,
+        /// With a rectifier after the normalization, in the kernels' own passes.
+        #[arg(long)]
+        relu: bool,
     },
 }
 
@@ -57,8 +60,9 @@ fn run(chore: Chore) -> Result<(), Error> {
         Chore::Bench { part: Part::Data, device, json } => {
             bench::data::run(&device::choose(device)?.found, json)
         }
-        Chore::Bench { part: Part::BatchNorm { alone }, device, json } => {
-            bench::batch_norm::run(&device::choose(device)?.found, alone, json);
+        Chore::Bench { part: Part::BatchNorm { alone, relu }, device, json } => {
+            let what = bench::batch_norm::What { alone, relu };
+            bench::batch_norm::run(&device::choose(device)?.found, what, json);
             Ok(())
         }
     }

@@ -7,7 +7,10 @@ use batch_norm::{
     ops::{BackwardOptions, BatchNormOps, Epilogue, Options},
 };
 use burn::{
-    backend::{Dispatch, DispatchTensor, DispatchTensorKind, ops::ModuleOps},
+    backend::{
+        Dispatch, DispatchTensor, DispatchTensorKind,
+        ops::{ActivationOps, BatchNormTrain, ModuleOps},
+    },
     tensor::{Device, Distribution, Tensor},
 };
 use rayon::{
@@ -46,6 +49,15 @@ const VALUES: usize = 1 << 26;
 const FORWARD: usize = 3;
 const BACKWARD: usize = 5;
 
+/// What is measured of every shape.
+#[derive(Clone, Copy)]
+pub struct What {
+    /// The kernels only.
+    pub alone: bool,
+    /// With a rectifier after the normalization.
+    pub relu: bool,
+}
+
 #[derive(Serialize)]
 struct Row {
     network: &'static str,
@@ -67,7 +79,7 @@ struct Row {
 }
 
 /// Times forward and backward of every shape in both layouts, in f32, on random values.
-pub fn run(found: &Found, alone: bool, json: bool) {
+pub fn run(found: &Found, what: What, json: bool) {
     let mut rows = Vec::new();
     if !json {
         println!("{}: medians of interleaved rounds", found.name);
@@ -81,7 +93,7 @@ pub fn run(found: &Found, alone: bool, json: bool) {
             if layout == "nhwc" && shape.len() == 2 {
                 continue; // the same memory
             }
-            for row in measure(network, shape, layout, alone, &found.device) {
+            for row in measure(network, shape, layout, what, &found.device) {
                 if !json {
                     print(&row);
                 }
@@ -118,7 +130,7 @@ fn measure(
     network: &'static str,
     shape: &'static [usize],
     layout: &'static str,
-    alone: bool,
+    What { alone, relu }: What,
     device: &Device,
 ) -> [Row; 3] {
     let channels = shape[1];
@@ -128,6 +140,7 @@ fn measure(
     let (gamma, beta) = (constant(1.5), constant(0.5));
     let options =
         Options { epsilon: 1e-5, momentum: 0.1, running_variance: RunningVariance::Biased };
+    let epilogue = || if relu { Epilogue::Relu } else { Epilogue::Identity };
     let kernel = || {
         Dispatch::normalize(
             input.clone(),
@@ -135,13 +148,20 @@ fn measure(
             beta.clone(),
             beta.clone(),
             gamma.clone(),
-            Epilogue::Identity,
+            epilogue(),
             options,
         )
     };
-    let reference =
-        || Dispatch::batch_norm_train(input.clone(), gamma.clone(), beta.clone(), options.epsilon);
-    let (statistics, variance) = (kernel(), reference().variance);
+    let reference = || {
+        let (input, gamma, beta) = (input.clone(), gamma.clone(), beta.clone());
+        let mut result = Dispatch::batch_norm_train(input, gamma, beta, options.epsilon);
+        if relu {
+            result.output = Dispatch::relu(result.output);
+        }
+        result
+    };
+    let statistics = kernel();
+    let BatchNormTrain { output, variance, .. } = reference();
 
     // As in training, nobody else holds the gradient that comes in; it is made before the clock
     // starts.
@@ -157,7 +177,7 @@ fn measure(
             beta.clone(),
             statistics.mean.clone(),
             statistics.inverse_std.clone(),
-            Epilogue::Identity,
+            epilogue(),
             gradient,
             BackwardOptions {
                 batch_statistics: true,
@@ -167,7 +187,10 @@ fn measure(
             },
         )
     };
-    let reference_backward = |gradient: DispatchTensor| {
+    let reference_backward = |mut gradient: DispatchTensor| {
+        if relu {
+            gradient = Dispatch::relu_backward(output.clone(), gradient);
+        }
         let mean = statistics.mean.clone();
         let (gamma, variance) = (gamma.clone(), variance.clone());
         let input = input.clone();
@@ -206,10 +229,10 @@ fn measure(
             layout,
             pass,
             kernel_ms: kernel.as_secs_f64() * 1e3,
-            reference_ms: (!alone).then(|| reference.as_secs_f64() * 1e3),
-            ratio: (!alone).then(|| reference.as_secs_f64() / kernel.as_secs_f64()),
+            reference_ms: (!alone).then_some(reference.as_secs_f64() * 1e3),
+            ratio: (!alone).then_some(reference.as_secs_f64() / kernel.as_secs_f64()),
             gbps,
-            copy_share: (!alone).then(|| gbps / (2.0 * bytes / copy.as_secs_f64() / 1e9)),
+            copy_share: (!alone).then_some(gbps / (2.0 * bytes / copy.as_secs_f64() / 1e9)),
         }
     };
     [
