@@ -1,11 +1,10 @@
 //! The operations that the layer is made of, and where they come from: one trait, which each
-//! covered backend implements with kernels of its own, see [`crate::backends`].
+//! covered backend implements with kernels of its own, in a file of `backends`.
 
-use burn::backend::TensorMetadata;
 #[cfg(feature = "_cube")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::{
-    Backend, DispatchTensor, ExtensionType, backend_extension, tensor::FloatTensor,
+    Backend, DispatchTensor, ExtensionType, TensorMetadata, backend_extension, tensor::FloatTensor,
 };
 use burn::tensor::DType;
 
