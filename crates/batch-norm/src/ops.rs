@@ -1,6 +1,9 @@
 //! The operations that the layer is made of, and where they come from: one trait, which each
 //! covered backend implements with kernels of its own, in a file of `backends`.
 
+// The generated code names every backend, and Burn's next release no longer has ndarray.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
 #[cfg(feature = "_cube")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::{
