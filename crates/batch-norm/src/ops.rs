@@ -230,6 +230,8 @@ fn statistics(parameter: &TensorSpec) -> TensorSpec {
     TensorSpec::new(parameter.shape.clone(), statistics_dtype(parameter.dtype))
 }
 
+/// What every backend checks before its kernels trust the shapes.
+///
 /// # Panics
 ///
 /// If a tensor does not have the shape that its place in an operation asks for.
