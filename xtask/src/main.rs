@@ -1,11 +1,12 @@
 //! Developer chores: `cargo xtask help` lists them.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use train::{DeviceName, Error, device};
 
 mod bench;
+mod torchvision;
 
 /// Keeps freed memory, where the system's allocator gives large pieces back and the next use of them
 /// would be timed as the work of whoever comes first.
@@ -27,12 +28,23 @@ enum Chore {
         #[arg(long, global = true)]
         json: bool,
     },
+    /// Compares every network that torchvision has with torchvision, through files of weights, both
+    /// ways. Needs torch, torchvision and safetensors.
+    Torchvision {
+        /// The Python that has them.
+        #[arg(long, default_value = "python3")]
+        python: PathBuf,
+        /// The networks, by torchvision's names; all without any.
+        networks: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 enum Part {
     /// Making batches, beside the training step that they are made for.
     Data,
+    /// ResNet-18 and ResNet-50 with their batch normalization folded, beside what they were.
+    Prediction,
     /// The batch norm kernels, beside Burn's own operation and a plain copy.
     BatchNorm {
         /// Leaves out Burn's operation and the copy, which empty the caches: for a comparison with
@@ -60,6 +72,11 @@ fn run(chore: Chore) -> Result<(), Error> {
         Chore::Bench { part: Part::Data, device, json } => {
             bench::data::run(&device::choose(device)?.found, json)
         }
+        Chore::Bench { part: Part::Prediction, device, json } => {
+            bench::prediction::run(&device::choose(device)?.found, json);
+            Ok(())
+        }
+        Chore::Torchvision { python, networks } => torchvision::run(&python, networks),
         Chore::Bench { part: Part::BatchNorm { alone, relu }, device, json } => {
             let what = bench::batch_norm::What { alone, relu };
             bench::batch_norm::run(&device::choose(device)?.found, what, json);

@@ -1,6 +1,5 @@
-//! The textbook's initialization, shared by its networks.
-
 use burn::{
+    config::Config,
     nn::{
         Initializer, Linear, LinearConfig,
         conv::{Conv2d, Conv2dConfig},
@@ -8,19 +7,61 @@ use burn::{
     tensor::Device,
 };
 
-/// Glorot and Bengio, [Understanding the difficulty of training deep feedforward neural
-/// networks](https://proceedings.mlr.press/v9/glorot10a.html) (2010), equation 16.
-const XAVIER: Initializer = Initializer::XavierUniform { gain: 1.0 };
-
-/// A convolution with Xavier weights. The bias keeps the layer's own initialization, uniform
-/// within 1 / sqrt(fan in), which is PyTorch's too.
-pub(crate) fn xavier_conv2d(config: Conv2dConfig, device: &Device) -> Conv2d {
-    let weight = config.clone().with_bias(false).with_initializer(XAVIER).init(device).weight;
-    Conv2d { weight, ..config.init(device) }
+/// How the fresh weights of a network are drawn.
+#[derive(Config, Debug, PartialEq)]
+pub struct Initialization {
+    /// The weights of convolutions.
+    pub convolution: Initializer,
+    /// The weights of fully connected layers.
+    pub linear: Initializer,
+    /// Whether biases start at zero. Otherwise they are uniform within 1 / sqrt(fan in), PyTorch's
+    /// and Burn's default.
+    pub zero_biases: bool,
 }
 
-/// A fully connected layer with Xavier weights; the bias as in [`xavier_conv2d`].
-pub(crate) fn xavier_linear(config: LinearConfig, device: &Device) -> Linear {
-    let weight = config.clone().with_bias(false).with_initializer(XAVIER).init(device).weight;
-    Linear { weight, ..config.init(device) }
+impl Initialization {
+    /// Glorot and Bengio, [Understanding the difficulty of training deep feedforward neural
+    /// networks](https://proceedings.mlr.press/v9/glorot10a.html) (2010), equation 16: the
+    /// textbook's choice for all its networks.
+    pub const XAVIER: Self = Self { convolution: XAVIER, linear: XAVIER, zero_biases: false };
+}
+
+const XAVIER: Initializer = Initializer::XavierUniform { gain: 1.0 };
+
+/// Uniform within 1 / sqrt(fan in): what PyTorch's layers draw unless they are told otherwise.
+pub(crate) const PYTORCH: Initializer =
+    Initializer::KaimingUniform { gain: 0.577_350_269_189_625_8, fan_out_only: false };
+
+/// He et al., [Delving deep into rectifiers](https://arxiv.org/abs/1502.01852) (2015), equation 10.
+pub(crate) const HE_FAN_IN: Initializer =
+    Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: false };
+
+/// The same paper, equation 14: the variance of the gradients is kept, not that of the features.
+pub(crate) const HE_FAN_OUT: Initializer =
+    Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true };
+
+/// A hundredth of a standard normal distribution, as the networks before batch normalization took.
+pub(crate) const NORMAL: Initializer = Initializer::Normal { mean: 0.0, std: 0.01 };
+
+impl Initialization {
+    pub(crate) fn conv2d(&self, config: Conv2dConfig, device: &Device) -> Conv2d {
+        let fresh = config.clone().with_initializer(self.convolution.clone());
+        let weight = fresh.with_bias(false).init(device).weight;
+        let biases = match self.zero_biases {
+            true => config.with_initializer(Initializer::Zeros),
+            false => config.with_initializer(PYTORCH),
+        };
+        Conv2d { weight, ..biases.init(device) }
+    }
+
+    pub(crate) fn linear(&self, [inputs, outputs]: [usize; 2], device: &Device) -> Linear {
+        let config = LinearConfig::new(inputs, outputs);
+        let fresh = config.clone().with_initializer(self.linear.clone());
+        let weight = fresh.with_bias(false).init(device).weight;
+        let biases = match self.zero_biases {
+            true => config.with_initializer(Initializer::Zeros),
+            false => config.with_initializer(PYTORCH),
+        };
+        Linear { weight, ..biases.init(device) }
+    }
 }

@@ -25,19 +25,20 @@
 //! | fc3 | 10 | 850 | 10 | 850 |
 //! | **total** | | **61,706** | | **44,878** |
 
-use batch_norm::{BatchNorm, BatchNormConfig, Implementation};
+use batch_norm::{BatchNorm, fold_into_convolution, fold_into_linear};
 use burn::{
     config::Config,
     module::Module,
-    nn::{
-        Linear, LinearConfig, PaddingConfig2d,
-        conv::{Conv2d, Conv2dConfig},
-        pool::{AvgPool2d, AvgPool2dConfig},
-    },
+    nn::{Linear, conv::Conv2d, pool::AvgPool2d},
     tensor::{Device, Tensor, activation::sigmoid},
 };
 
-use crate::init::{xavier_conv2d, xavier_linear};
+use crate::{
+    ConvNet, ImageError, Implementation, Initialization,
+    blocks::{EPSILON, Layers, window},
+    conv_net::{assert_takes, exactly},
+    summary::Trace,
+};
 
 /// Everything that distinguishes one LeNet from another.
 #[derive(Config, Debug)]
@@ -100,31 +101,29 @@ impl LeNetConfig {
 
     /// The network with fresh weights: Xavier, as the notes' authors do.
     pub fn init(&self, device: &Device) -> LeNet {
-        let conv = |channels, padding| {
-            let config = Conv2dConfig::new(channels, [5, 5])
-                .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding));
-            xavier_conv2d(config, device)
+        let layers = Layers {
+            initialization: &Initialization::XAVIER,
+            bias: true,
+            batch_norm: self.batch_norm,
+            epsilon: EPSILON,
+            implementation: self.implementation,
+            device,
         };
-        let fc = |inputs, outputs| xavier_linear(LinearConfig::new(inputs, outputs), device);
-        let bn = |channels| {
-            let config = BatchNormConfig::new(channels).with_implementation(self.implementation);
-            self.batch_norm.then(|| config.init(device))
-        };
-
+        let bn = |channels| self.batch_norm.then(|| layers.norm(channels));
         // Each convolution takes 4 pixels off the side, each pooling halves it.
         let side = ((Self::SIDE + 2 * self.padding - 4) / 2 - 4) / 2;
 
         LeNet {
-            conv1: conv([self.channels, 6], self.padding),
+            conv1: layers.conv([self.channels, 6], window(5).padding(self.padding)),
             bn1: bn(6),
-            conv2: conv([6, 16], 0),
+            conv2: layers.conv([6, 16], window(5)),
             bn2: bn(16),
-            pool: AvgPool2dConfig::new([2, 2]).init(),
-            fc1: fc(16 * side * side, 120),
+            pool: window(2).stride(2).average_pool(),
+            fc1: layers.linear([16 * side * side, 120]),
             bn3: bn(120),
-            fc2: fc(120, 84),
+            fc2: layers.linear([120, 84]),
             bn4: bn(84),
-            fc3: fc(84, self.classes),
+            fc3: layers.linear([84, self.classes]),
         }
     }
 }
@@ -149,12 +148,7 @@ impl LeNet {
     ///
     /// If the images have another size or number of channels.
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        let [_, _, height, width] = images.dims();
-        assert_eq!(
-            [height, width],
-            [LeNetConfig::SIDE; 2],
-            "LeNet takes images of 28 x 28 pixels, got {height} x {width}"
-        );
+        assert_takes(self, &images);
         let x = sigmoid(normalize(&self.bn1, self.conv1.forward(images))); // [b, 6, 28, 28], bn: 24
         let x = self.pool.forward(x); // [b, 6, 14, 14], batch norm: 12
         let x = sigmoid(normalize(&self.bn2, self.conv2.forward(x))); // [b, 16, 10, 10], bn: 8
@@ -166,5 +160,63 @@ fn normalize<const D: usize>(layer: &Option<BatchNorm>, x: Tensor<D>) -> Tensor<
     match layer {
         Some(layer) => layer.forward(x),
         None => x,
+    }
+}
+
+impl ConvNet for LeNet {
+    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
+        exactly(LeNetConfig::SIDE, "LeNet", self.conv1.weight.lazy_shape()[1], image)
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        for (conv, convolution, bn, norm) in
+            [("conv1", &self.conv1, "bn1", &self.bn1), ("conv2", &self.conv2, "bn2", &self.bn2)]
+        {
+            trace.conv(conv, convolution);
+            if let Some(norm) = norm {
+                trace.norm(bn, norm);
+            }
+            trace.average_pool("pool", &self.pool);
+        }
+        for (fc, linear, bn, norm) in
+            [("fc1", &self.fc1, "bn3", &self.bn3), ("fc2", &self.fc2, "bn4", &self.bn4)]
+        {
+            trace.linear(fc, linear);
+            if let Some(norm) = norm {
+                trace.linear_norm(bn, norm);
+            }
+        }
+        trace.linear("fc3", &self.fc3);
+    }
+
+    fn torchvision_name(&self, layer: &str) -> String {
+        layer.to_owned()
+    }
+
+    fn classifier(&self) -> &'static [&'static str] {
+        &["fc3"]
+    }
+
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        let conv = |conv: Conv2d, norm: Option<BatchNorm>| match norm {
+            Some(norm) => fold_into_convolution(conv, &norm),
+            None => conv,
+        };
+        let fc = |fc: Linear, norm: Option<BatchNorm>| match norm {
+            Some(norm) => fold_into_linear(fc, &norm),
+            None => fc,
+        };
+        Self {
+            conv1: conv(network.conv1, network.bn1),
+            bn1: None,
+            conv2: conv(network.conv2, network.bn2),
+            bn2: None,
+            fc1: fc(network.fc1, network.bn3),
+            bn3: None,
+            fc2: fc(network.fc2, network.bn4),
+            bn4: None,
+            ..network
+        }
     }
 }

@@ -1,186 +1,145 @@
+//! Every network against PyTorch (`tests/reference.py`), papers' tables, and itself.
+
+mod files;
+mod gradients;
+mod reference;
+mod shapes;
+
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
-    nn::loss::CrossEntropyLossConfig,
-    tensor::{Device, Gradients, Int, Tensor, TensorData},
+    module::ModuleVisitor,
+    module::{Module, ModuleMapper, Param},
+    tensor::{DType, Device, Tensor, TensorData},
 };
-use serde::Deserialize;
 
-use crate::{Architecture, Implementation, LeNetConfig, Network, Preset};
+use crate::{
+    Architecture, ConvNet, Implementation, LeNetConfig, Network, NetworkConfig, Preset,
+    weights::{Walk, pytorch_name},
+};
 
-/// What `tests/reference.py` made of a network with PyTorch.
-#[derive(Deserialize)]
-struct Reference {
-    prediction: Vec<f64>,
-    logits: Vec<f64>,
-    loss: f64,
-    gradients: Vec<f64>,
-    parameters: usize,
+/// Every network in every preset that has it.
+fn all() -> impl Iterator<Item = (Architecture, Preset)> {
+    let all = Architecture::ALL.into_iter();
+    all.flat_map(|architecture| architecture.presets().map(move |preset| (architecture, preset)))
 }
 
-fn reference(architecture: Architecture) -> Reference {
-    let mut all: serde_json::Value =
-        serde_json::from_str(include_str!("../tests/reference.json")).unwrap();
-    serde_json::from_value(all[architecture.name()].take()).unwrap()
+/// Numbers from -1 to 1 that look random, as the script makes them from a name.
+fn uniform(name: &str, count: usize) -> Vec<f64> {
+    let seed = name.bytes().fold(2_166_136_261_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
+    });
+    let mixed = (0..count as u32).map(|index| {
+        let mut x = index.wrapping_mul(2_654_435_761).wrapping_add(seed);
+        x ^= x >> 16;
+        x = x.wrapping_mul(0x85eb_ca6b);
+        x ^= x >> 13;
+        x = x.wrapping_mul(0xc2b2_ae35);
+        x ^ (x >> 16)
+    });
+    mixed.map(|x| f64::from(x) / f64::from(1_u32 << 31) - 1.0).collect()
 }
 
-/// The script's numbers that look random.
-fn formula(count: usize, phase: f64, scale: f64) -> Vec<f64> {
-    (0..count).map(|index| scale * (index as f64 * 1.7 + phase).sin()).collect()
+/// The values of the entry of this name and shape, as the script fills it.
+fn filled(name: &str, shape: &[usize]) -> Vec<f64> {
+    let (offset, scale) = match (name.rsplit('.').next(), shape.len()) {
+        (Some("running_mean" | "bias"), _) => (0.0, 0.1),
+        (_, 1) => (1.0, 0.5),
+        _ => (0.0, (6.0 / shape[1..].iter().product::<usize>() as f64).sqrt()),
+    };
+    let values = uniform(name, shape.iter().product());
+    values.into_iter().map(|value| offset + scale * value).collect()
 }
 
-/// Fills the parameters as the script does, in their order.
-#[derive(Default)]
-struct Fill {
-    path: Vec<String>,
-    number: usize,
+/// Fills a network as the script does, each parameter by the name that PyTorch has for it.
+struct Fill<'a> {
+    network: &'a Network,
+    dtype: DType,
+    walk: Walk,
+    entries: usize,
 }
 
-impl ModuleMapper for Fill {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
+impl ModuleMapper for Fill<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.walk.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+        self.walk.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let shape = param.shape();
-        let count = shape.num_elements();
-        let phase = self.number as f64;
-        // PyTorch's fully connected weights lie the other way round.
-        let (shape, transposed) = match (D, shape.to_vec().as_slice()) {
-            (2, &[inputs, outputs]) => (vec![outputs, inputs], true),
-            (_, dims) => (dims.to_vec(), false),
-        };
-        let values = match self.path.last().map(String::as_str) {
-            Some("running_mean" | "running_var") => return param,
-            Some("gamma" | "beta") => {
-                formula(count, phase, 0.5).iter().map(|value| 1.0 + value).collect()
-            }
-            _ if D == 1 => formula(count, phase, 0.5),
-            _ => formula(count, phase, 2.0 / ((count / shape[0]) as f64).sqrt()),
-        };
-        self.number += 1;
-        param.map(|old| {
-            let data = TensorData::new(values, shape).convert::<f32>();
-            let new = Tensor::<D>::from_data(data, &old.device());
-            let new = if transposed { new.swap_dims(0, 1) } else { new };
-            new.set_require_grad(old.is_require_grad())
-        })
-    }
-}
-
-/// Gathers the lengths of the parameters' gradients.
-struct Lengths<'a> {
-    gradients: &'a Gradients,
-    lengths: Vec<f64>,
-}
-
-impl ModuleVisitor for Lengths<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
-            let length = (gradient.clone() * gradient).sum().sqrt();
-            self.lengths.push(length.into_scalar::<f32>().into());
+        self.entries += 1;
+        let name = pytorch_name(self.network, &self.walk.path());
+        let mut shape = param.lazy_shape().to_vec();
+        let is_transposed = self.walk.is_linear_weight();
+        if is_transposed {
+            shape.reverse();
         }
+        // Rounded, as in the script, whatever it is computed in.
+        let data = TensorData::new(filled(&name, &shape), shape).convert::<f32>();
+        let value = Tensor::<D>::from_data(data, (&param.lazy_device(), self.dtype));
+        let value = if is_transposed { value.swap_dims(0, 1) } else { value };
+        let id = param.id;
+        param.transform_for_load(value, id)
     }
 }
 
-fn assert_near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (found, expected) in found.iter().zip(expected) {
-        let error = (found - expected).abs();
-        assert!(error < tolerance * (1.0 + expected.abs()), "{what}: {found}, not {expected}");
-    }
+/// The network with the script's weights, and the number of its entries.
+fn fill(config: &NetworkConfig, device: &Device) -> (Network, usize) {
+    fill_as(DType::F32, config, device)
+}
+
+/// The same, in other floating-point numbers.
+fn fill_as(dtype: DType, config: &NetworkConfig, device: &Device) -> (Network, usize) {
+    let names = config.init(device);
+    let mut fill = Fill { network: &names, dtype, walk: Walk::default(), entries: 0 };
+    let network = config.init(device).map(&mut fill);
+    (network, fill.entries)
 }
 
 fn values(tensor: Tensor<2>) -> Vec<f64> {
     tensor.into_data().convert::<f64>().try_into_vec().unwrap()
 }
 
+/// Asserts that no value is further from the expected one than a share of their deviation.
+fn assert_near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let error = error_of(found, expected);
+    assert!(error <= tolerance, "{what}: off by {error:.1e} of the deviation, allowed {tolerance:.1e}");
+}
+
+/// The largest difference, in standard deviations of what is expected.
+fn error_of(found: &[f64], expected: &[f64]) -> f64 {
+    let mean = expected.iter().sum::<f64>() / expected.len() as f64;
+    let variance = expected.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    let deviation = (variance / expected.len() as f64).sqrt();
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    // A difference that is not a number is not lost in a maximum.
+    differences.map(|d| if d.is_nan() { f64::INFINITY } else { d }).fold(0.0, f64::max) / deviation
+}
+
 #[test]
-fn outputs_loss_and_gradients_are_pytorchs() {
+fn names_are_found_again_and_others_answered_with_the_list() {
     for architecture in Architecture::ALL {
-        let expected = reference(architecture);
-        for (name, device) in test_devices::all() {
-            let what = format!("{architecture} on {name}");
-            let device = device.autodiff();
-            let network = architecture
-                .init(Preset::D2l, Implementation::Kernel, &device)
-                .map(&mut Fill::default());
-            let images = (0..8 * 784).map(|index| index as f64);
-            let images = images.map(|index| (index * index * 0.0013).sin()).collect::<Vec<_>>();
-            let images = TensorData::new(images, [8, 1, 28, 28]).convert::<f32>();
-            let images = Tensor::<4>::from_data(images, &device);
-            let labels = Tensor::<1, Int>::from_data([3, 1, 4, 1, 5, 9, 2, 6], &device);
-
-            let prediction = network.valid().forward(images.clone().inner());
-            assert_near(&what, &values(prediction), &expected.prediction, 1e-4);
-
-            let logits = network.forward(images);
-            assert_near(&what, &values(logits.clone()), &expected.logits, 1e-4);
-            let loss = CrossEntropyLossConfig::new().init(&device).forward(logits, labels);
-            let gradients = loss.backward();
-            assert_near(&what, &[loss.into_scalar::<f32>().into()], &[expected.loss], 1e-4);
-
-            let mut lengths = Lengths { gradients: &gradients, lengths: Vec::new() };
-            network.visit(&mut lengths);
-            assert_near(&what, &lengths.lengths, &expected.gradients, 1e-4);
-        }
+        assert_eq!(architecture.name().parse(), Ok(architecture));
     }
-}
-
-#[test]
-fn parameters_are_counted_as_pytorch_does() {
-    for architecture in Architecture::ALL {
-        let network = architecture.init(Preset::D2l, Implementation::Kernel, &Device::flex());
-        assert_eq!(network.parameters(), reference(architecture).parameters, "{architecture}");
+    for preset in Preset::ALL {
+        assert_eq!(preset.name().parse(), Ok(preset));
     }
+    let error = "lenet5".parse::<Architecture>().unwrap_err().to_string();
+    assert!(error.starts_with("unknown network `lenet5`, expected one of `lenet`, `lenet_bn`,"));
+    let error = Architecture::ResNet50.config(Preset::D2l).unwrap_err().to_string();
+    assert_eq!(error, "there is no `resnet50` in preset `d2l`, only in `imagenet`");
 }
 
-/// The counts of the figures known for these networks.
+/// What `has_batch_norm` says is what the networks have.
 #[test]
-fn parameters_are_as_published() {
-    let count = |architecture: Architecture| {
-        architecture.init(Preset::D2l, Implementation::Kernel, &Device::flex())
-    };
-    assert_eq!(count(Architecture::LeNet).parameters(), 61_706);
-    assert_eq!(count(Architecture::LeNetBn).parameters(), 44_878);
-}
-
-/// The table in LeNet's documentation, stage by stage.
-#[test]
-fn stages_have_the_sizes_of_the_table() {
-    let device = Device::flex();
-    for (config, [conv1, pool1, conv2, pool2]) in
-        [(LeNetConfig::lenet(), [28, 14, 10, 5]), (LeNetConfig::lenet_bn(), [24, 12, 8, 4])]
-    {
-        let network = config.init(&device);
-        let images = Tensor::zeros([2, 1, 28, 28], &device);
-        let x = network.conv1.forward(images.clone());
-        assert_eq!(x.dims(), [2, 6, conv1, conv1]);
-        let x = network.pool.forward(x);
-        assert_eq!(x.dims(), [2, 6, pool1, pool1]);
-        let x = network.conv2.forward(x);
-        assert_eq!(x.dims(), [2, 16, conv2, conv2]);
-        assert_eq!(network.pool.forward(x).dims(), [2, 16, pool2, pool2]);
-        assert_eq!(network.features(images.clone()).dims(), [2, 16, pool2, pool2]);
-        assert_eq!(network.forward(images).dims(), [2, 10]);
+fn batch_normalization_is_where_it_is_said_to_be() {
+    for (architecture, preset) in all() {
+        let network = architecture.config(preset).unwrap().init(&Device::flex());
+        let summary = network.summary(architecture.image(preset).unwrap()).unwrap();
+        let found = summary.layers.iter().any(|layer| layer.kind == "batch norm");
+        assert_eq!(found, architecture.has_batch_norm(preset), "{architecture} ({preset})");
     }
-}
-
-#[test]
-fn channels_and_classes_are_the_callers_choice() {
-    let device = Device::flex();
-    let network = LeNetConfig::lenet().with_channels(3).with_classes(7).init(&device);
-    assert_eq!(network.forward(Tensor::zeros([2, 3, 28, 28], &device)).dims(), [2, 7]);
-}
-
-#[test]
-#[should_panic = "LeNet takes images of 28 x 28 pixels, got 32 x 32"]
-fn another_size_of_image_is_refused() {
-    let device = Device::flex();
-    LeNetConfig::lenet().init(&device).forward(Tensor::zeros([1, 1, 32, 32], &device));
 }
 
 /// Glorot and Bengio's equation 16: uniform within sqrt(6 / (fan in + fan out)).
@@ -207,13 +166,32 @@ fn weights_are_xaviers() {
     }
 }
 
+/// torchvision's initializations: He's from the outputs (ResNet, VGG) or the inputs (DenseNet), a
+/// hundredth of a normal distribution (VGG's classifier, GoogLeNet), and zero biases.
 #[test]
-fn names_are_found_again_and_others_answered_with_the_list() {
-    for architecture in Architecture::ALL {
-        assert_eq!(architecture.name().parse(), Ok(architecture));
-    }
-    let error = "lenet5".parse::<Architecture>().unwrap_err().to_string();
-    assert_eq!(error, "unknown network `lenet5`, expected one of `lenet`, `lenet_bn`");
+fn weights_are_torchvisions() {
+    use crate::{DenseNetConfig, GoogLeNetConfig, ResNetConfig, VggConfig};
+    let device = Device::flex();
+    let deviation = |weight: Tensor<4>| -> f32 {
+        let weight = weight.flatten::<1>(0, 3);
+        weight.var(0).sqrt().into_scalar()
+    };
+    let near = |what: &str, found: f32, expected: f32| {
+        assert!((found / expected - 1.0).abs() < 0.03, "{what}: {found}, not {expected}");
+    };
+    let resnet = ResNetConfig::resnet18().init(&device);
+    let block = &resnet.layer2[0];
+    near("fan out", deviation(block.conv1.conv.weight.val()), (2.0 / (128.0 * 9.0_f32)).sqrt());
+    let dense = DenseNetConfig::densenet121().init(&device);
+    let conv = &dense.blocks[0][5].bottleneck.as_ref().unwrap().conv;
+    near("fan in", deviation(conv.weight.val()), (2.0 / 224.0_f32).sqrt());
+    let google = GoogLeNetConfig::imagenet().init(&device);
+    near("normal", deviation(google.conv3.conv.weight.val()), 0.01);
+    let vgg = VggConfig::vgg11(false).with_units(Some(64)).init(&device);
+    let fc7: Tensor<4> = vgg.fc7.as_ref().unwrap().weight.val().unsqueeze();
+    near("vgg's classifier", deviation(fc7), 0.01);
+    let bias = vgg.stages[0][0].conv.bias.as_ref().unwrap().val();
+    assert_eq!(bias.abs().max().into_scalar::<f32>(), 0.0);
 }
 
 /// What a run saves loads into the network's own type.
@@ -221,7 +199,7 @@ fn names_are_found_again_and_others_answered_with_the_list() {
 fn the_weights_are_those_of_the_network_itself() {
     let device = Device::flex();
     let images = Tensor::<4>::ones([2, 1, 28, 28], &device);
-    let network = Architecture::LeNetBn.init(Preset::D2l, Implementation::Kernel, &device);
+    let network = Architecture::LeNetBn.config(Preset::D2l).unwrap().init(&device);
     let own = LeNetConfig::lenet_bn().init(&device).load_record(network.weights());
     assert_eq!(values(network.forward(images.clone())), values(own.forward(images)));
 }
@@ -231,11 +209,71 @@ fn the_weights_are_those_of_the_network_itself() {
 fn a_network_is_the_same_after_a_record() {
     let device = Device::flex().autodiff();
     let images = Tensor::<4>::ones([2, 1, 28, 28], &device);
-    let network = Architecture::LeNetBn.init(Preset::D2l, Implementation::Kernel, &device);
+    let config = Architecture::LeNetBn.config(Preset::D2l).unwrap();
+    let network = config.init(&device);
     network.forward(images.clone());
     network.valid(); // takes up the moving averages' last update
-    let again: Network = Architecture::LeNetBn.init(Preset::D2l, Implementation::Kernel, &device);
-    let again = again.load_record(network.clone().into_record());
+    let again = config.init(&device).load_record(network.clone().into_record());
     let predict = |network: Network| values(network.valid().forward(images.clone().inner()));
     assert_eq!(predict(network), predict(again));
+}
+
+/// Folded and unfolded networks predict the same, and what follows a convolution is folded.
+#[test]
+fn a_network_prepared_for_prediction_predicts_the_same() {
+    for (architecture, preset) in [
+        (Architecture::LeNetBn, Preset::D2l),
+        (Architecture::AlexNet, Preset::D2l),
+        (Architecture::Vgg16Bn, Preset::Small),
+        (Architecture::Nin, Preset::D2l),
+        (Architecture::GoogLeNet, Preset::Imagenet),
+        (Architecture::ResNet18, Preset::D2l),
+        (Architecture::ResNet50, Preset::Imagenet),
+        (Architecture::Wrn16_4, Preset::Small),
+        (Architecture::DenseNet121, Preset::Imagenet),
+    ] {
+        let what = format!("{architecture} ({preset})");
+        let config = architecture.config(preset).unwrap().with_classes(10);
+        let reference = reference::of(architecture, preset);
+        let (network, _) = fill(&config, &Device::flex().autodiff());
+        let images = reference.images(&Device::flex());
+        let expected = values(network.valid().forward(images.clone()));
+        let prepared = network.prepare_for_prediction();
+        assert_near(&what, &values(prepared.forward(images)), &expected, 5e-5);
+
+        let image = architecture.image(preset).unwrap();
+        let norms = |network: &Network| {
+            let layers = network.summary(image).unwrap().layers;
+            layers.iter().filter(|layer| layer.kind == "batch norm").count()
+        };
+        // Those that stand before their convolution stay.
+        let left = match architecture {
+            Architecture::Wrn16_4 => 6 + 1,
+            Architecture::DenseNet121 => 58 + 3 + 1,
+            _ => 0,
+        };
+        assert_eq!(norms(&prepared), left, "{what}");
+    }
+}
+
+/// Burn's operations in place of the kernels lead to the same logits.
+#[test]
+fn the_reference_implementation_predicts_the_same() {
+    for (architecture, preset) in all().filter(|&(a, p)| a.has_batch_norm(p)) {
+        // The deepest differ by rounding alone as much as the others by a mistake.
+        let small = matches!(architecture, Architecture::LeNetBn | Architecture::Wrn16_4)
+            || preset == Preset::D2l;
+        if !small {
+            continue;
+        }
+        let config = architecture.config(preset).unwrap();
+        let device = Device::flex().autodiff();
+        let images = reference::of(architecture, preset).images(&device);
+        let logits = |implementation| {
+            let config = config.clone().with_implementation(implementation);
+            values(fill(&config, &device).0.forward(images.clone()).inner())
+        };
+        let [kernel, reference] = [Implementation::Kernel, Implementation::Reference].map(logits);
+        assert_near(&format!("{architecture} ({preset})"), &kernel, &reference, 1e-3);
+    }
 }

@@ -1,6 +1,7 @@
 //! The arguments of the program, and what its end tells the shell.
 
 use std::{
+    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::ExitCode,
@@ -10,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{Error, commands};
 
-/// Trains a convolutional network on Fashion-MNIST.
+/// Trains convolutional networks on Fashion-MNIST, and predicts with them.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -28,6 +29,75 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Lists the networks, with their presets, parameters and multiply-adds.
+    Networks {
+        /// Prints a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists the layers of a network: output, parameters, multiply-adds.
+    Summary(SummaryArgs),
+    /// Tells what images show.
+    Predict(PredictArgs),
+}
+
+/// Which network to describe, and for which images.
+#[derive(Debug, Args)]
+pub(crate) struct SummaryArgs {
+    /// The network, by a name that `train networks` prints.
+    pub network: String,
+
+    /// d2l, imagenet or small [default: the first that has the network].
+    #[arg(long)]
+    pub preset: Option<String>,
+
+    /// The image, CHANNELSxHEIGHTxWIDTH [default: what the preset is made for].
+    #[arg(long, value_name = "CxHxW")]
+    pub input: Option<String>,
+
+    /// Images in the batch whose memory is told.
+    #[arg(long, default_value = "1")]
+    pub batch: NonZeroUsize,
+
+    /// Prints a JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which network predicts, with which weights, on which images.
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// The network, by a name that `train networks` prints.
+    #[arg(long)]
+    pub network: String,
+
+    /// d2l, imagenet or small [default: imagenet where it has the network].
+    #[arg(long)]
+    pub preset: Option<String>,
+
+    /// The weights: .pth or .pt of PyTorch, .safetensors, or .bpk of a run.
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+
+    /// The names of the classes, one a line [default: those of ImageNet or Fashion-MNIST].
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+
+    /// How many classes to print for each image.
+    #[arg(long, default_value = "5")]
+    pub top: NonZeroUsize,
+
+    /// Where to compute: auto, or a name that `train devices` prints.
+    #[arg(long)]
+    pub device: Option<String>,
+
+    /// Prints a JSON array.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Image files: JPEG, PNG, GIF, WebP or BMP.
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
 }
 
 /// What to train, and how.
@@ -82,6 +152,12 @@ pub fn run() -> ExitCode {
             commands::devices(json);
             Ok(())
         }
+        Some(Command::Networks { json }) => {
+            commands::networks(json);
+            Ok(())
+        }
+        Some(Command::Summary(args)) => commands::summary(&args),
+        Some(Command::Predict(args)) => commands::predict(&args),
         None => commands::train(&cli.train),
     }));
     let result = result.unwrap_or_else(|panic| Err(describe(&*panic)));

@@ -10,8 +10,8 @@ use std::{
     str::FromStr,
 };
 
-use fashion_mnist::Normalization;
-use models::{Architecture, Implementation, Preset};
+use fashion_mnist::{Class, Normalization};
+use models::{Architecture, Implementation, NetworkConfig, Preset};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{DeviceName, Error};
@@ -232,8 +232,35 @@ impl Config {
         self.data.limit.map_or(rest, |limit| rest.min(limit.get()))
     }
 
+    /// The network, for grey images of Fashion-MNIST's classes whatever the preset is made for.
+    ///
+    /// # Panics
+    ///
+    /// If the network does not exist in the preset: [`load`](Self::load) refuses such a config.
+    pub fn network_config(&self) -> NetworkConfig {
+        let config = self.network.config(self.preset).expect("checked when the config was loaded");
+        config
+            .with_channels(1)
+            .with_classes(Class::ALL.len())
+            .with_implementation(self.batch_norm.implementation())
+    }
+
+    /// The side, in pixels, of the images that the network takes.
+    ///
+    /// # Panics
+    ///
+    /// As [`network_config`](Self::network_config).
+    pub fn side(&self) -> usize {
+        let [_, side, _] =
+            self.network.image(self.preset).expect("checked when the config was loaded");
+        side
+    }
+
     /// What no single key can tell: one of the keys, and what is wrong with them.
     fn check(&self) -> Result<(), (&'static str, String)> {
+        if let Err(error) = self.network.config(self.preset) {
+            return Err(("network", error.to_string()));
+        }
         let (images, batch) = (self.training_images(), self.batch_size.get());
         if images == 0 {
             let validation = self.data.validation;
@@ -248,7 +275,7 @@ impl Config {
             return Err(("batch_size", why));
         }
         let last = (images - 1) % batch + 1;
-        if last == 1 && self.network.has_batch_norm() {
+        if last == 1 && self.network.has_batch_norm(self.preset) {
             let why = format!(
                 "batch_size = {batch} makes a batch of a single one of the {images} images, which \
                  batch normalization cannot take: choose another batch_size or data.limit"
@@ -288,7 +315,7 @@ fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
 
 /// serde's message for people who do not know Rust's types, with the valid name nearest to a wrong
 /// one. serde and this crate quote names in backticks: first the wrong one, then those expected.
-fn readable(message: &str) -> String {
+pub(crate) fn readable(message: &str) -> String {
     let message = message.replace("a nonzero usize", "a whole number above 0");
     let mut names = message.split('`').skip(1).step_by(2);
     let nearest = names.next().filter(|_| message.starts_with("unknown")).and_then(|wrong| {

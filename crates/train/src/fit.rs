@@ -31,7 +31,7 @@ impl Classifier {
     /// the device, so that every device starts from the same ones.
     pub fn new(config: &Config, device: &Device) -> Self {
         let fresh = |device: &Device| Self {
-            network: config.network.init(config.preset, config.batch_norm.implementation(), device),
+            network: config.network_config().init(device),
             loss: CrossEntropyLossConfig::new().init(device),
         };
         let weights = {

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use burn::{
     optim::GradientsParams,
     tensor::{Device, Int, Tensor},
@@ -26,25 +28,41 @@ fn refusal(overrides: &[&str]) -> String {
 /// Every config that comes with the program is valid.
 #[test]
 fn the_configs_load() {
+    fn load(folder: &Path) -> usize {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let counts = paths.map(|path| match path.is_dir() {
+            true => load(&path),
+            false => Config::load(Some(&path), &[]).map(|_| 1).unwrap(),
+        });
+        counts.sum()
+    }
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
-    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let configs: Vec<_> = paths.map(|path| Config::load(Some(&path), &[]).unwrap()).collect();
-    assert!(configs.len() >= 2);
+    assert_eq!(load(folder.as_ref()), 9);
 }
 
-/// The recipe of Dive into Deep Learning's section on batch normalization.
+/// The recipes of Dive into Deep Learning: learning rate, batch, pixels; ten epochs of plain SGD.
 #[test]
-fn the_notes_recipe_is_the_notes() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/lenet.toml");
-    let config = Config::load(Some(path.as_ref()), &[]).unwrap();
-    assert_eq!((config.epochs.get(), config.batch_size.get()), (10, 256));
-    let sgd = OptimizerConfig {
-        name: OptimizerName::Sgd,
-        learning_rate: 1.0,
-        momentum: 0.0,
-        weight_decay: 0.0,
-    };
-    assert_eq!(config.optimizer, sgd);
+fn the_notes_recipes_are_the_notes() {
+    for (network, learning_rate, batch, side) in [
+        ("lenet", 0.9, 256, 28),
+        ("lenet_bn", 1.0, 256, 28),
+        ("alexnet", 0.01, 128, 224),
+        ("vgg11", 0.05, 128, 224),
+        ("nin", 0.1, 128, 224),
+        ("googlenet", 0.1, 128, 96),
+        ("resnet18", 0.05, 256, 96),
+        ("densenet", 0.1, 256, 96),
+    ] {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/d2l");
+        let path = Path::new(folder).join(network).with_extension("toml");
+        let config = Config::load(Some(&path), &[]).unwrap();
+        assert_eq!((config.network.name(), config.preset), (network, models::Preset::D2l));
+        assert_eq!((config.epochs.get(), config.batch_size.get()), (10, batch), "{network}");
+        assert_eq!(config.side(), side, "{network}");
+        let name = OptimizerName::Sgd;
+        let sgd = OptimizerConfig { name, learning_rate, momentum: 0.0, weight_decay: 0.0 };
+        assert_eq!(config.optimizer, sgd, "{network}");
+    }
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn a_wrong_config_is_refused_with_its_file_and_line() {
     let temp = TempDir::new().unwrap();
     let path = temp.path().join("wrong.toml");
     let path = path.to_str().unwrap();
-    let good = include_str!("../../../configs/lenet.toml");
+    let good = include_str!("../../../configs/d2l/lenet_bn.toml");
     let line_of =
         |text: &str, part: &str| 1 + text.lines().position(|line| line.contains(part)).unwrap();
     for (from, to, expected) in [
@@ -284,4 +284,117 @@ fn without_a_graphics_driver_wgpu_is_refused() {
         .output()
         .unwrap();
     assert_refused(output, &["no device found for wgpu", "libvulkan1", "--device flex"]);
+}
+
+fn json(output: Output) -> serde_json::Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn networks_are_listed() {
+    let rows = json(run(&["networks", "--json"]));
+    let rows = rows.as_array().unwrap();
+    let row = |network: &str, preset: &str| {
+        let found = rows.iter().find(|row| row["network"] == network && row["preset"] == preset);
+        found.unwrap_or_else(|| panic!("no {network} ({preset})"))
+    };
+    assert_eq!(row("resnet50", "imagenet")["parameters"], 25_557_032);
+    // torchvision publishes 4.09 thousand million multiply-adds.
+    assert_eq!(row("resnet50", "imagenet")["macs"], 4_089_184_256_u64);
+    assert_eq!(row("vgg11", "d2l")["parameters"], 43_093_322);
+    assert_eq!(row("wrn_40_4", "small")["input"], serde_json::json!([1, 28, 28]));
+}
+
+#[test]
+fn a_summary_tells_every_layer() {
+    let summary = json(run(&["summary", "alexnet", "--preset", "imagenet", "--json"]));
+    assert_eq!(summary["network"], "alexnet");
+    assert_eq!(summary["preset"], "imagenet");
+    assert_eq!(summary["input"], serde_json::json!([3, 224, 224]));
+    assert_eq!(summary["parameters"], 61_100_840);
+    let layers = summary["layers"].as_array().unwrap();
+    let total = layers.iter().map(|layer| layer["parameters"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(total, 61_100_840);
+    assert_eq!(layers[0]["name"], "features.0");
+    assert_eq!(layers[0]["kind"], "conv 11x11");
+    assert_eq!(layers[0]["output"], serde_json::json!([64, 55, 55]));
+    assert_eq!(layers[0]["macs"], 64 * 55 * 55 * 3 * 11 * 11);
+
+    let output = run(&["summary", "lenet_bn", "--batch", "256"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("44878") && printed.contains("a batch of 256"), "{printed}");
+
+    let refused = |arguments: &[&str], expected: &[&str]| {
+        assert_refused(run(&[&["summary"], arguments].concat()), expected);
+    };
+    refused(&["resnet5"], &["unknown network `resnet5`", "did you mean `resnet50`?"]);
+    refused(&["resnet50", "--preset", "d2l"], &["no `resnet50` in preset `d2l`, only in `imagenet`"]);
+    refused(&["resnet18", "--preset", "larg"], &["unknown preset `larg`"]);
+    refused(&["densenet121", "--input", "3x28x28"], &["at least 29 x 29 pixels, got 28 x 28"]);
+    refused(&["alexnet", "--input", "224x224"], &["--input 224x224", "3x224x224"]);
+}
+
+#[test]
+fn an_image_is_classified() {
+    use burn::tensor::Device;
+    use models::{ConvNet, LeNetConfig};
+
+    let temp = TempDir::new().unwrap();
+    let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
+    let (weights, photo, classes) = (path("w.safetensors"), path("photo.png"), path("classes.txt"));
+    LeNetConfig::lenet_bn().init(&Device::flex()).save(&weights).unwrap();
+    image::RgbImage::from_fn(40, 50, |x, y| image::Rgb([x as u8, y as u8, 9])).save(&photo).unwrap();
+    let predict = |more: &[&str]| {
+        let known = ["predict", "--network", "lenet_bn", "--device", "flex"];
+        run(&[&known[..], more].concat())
+    };
+
+    let rows = json(predict(&["--weights", &weights, "--top", "10", "--json", &photo, &photo]));
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    let found = rows[0]["classes"].as_array().unwrap();
+    let probabilities: Vec<f64> =
+        found.iter().map(|class| class["probability"].as_f64().unwrap()).collect();
+    assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+    assert!(probabilities.is_sorted_by(|a, b| a >= b), "{probabilities:?}");
+    assert!(found.iter().any(|class| class["name"] == "T-shirt/top"), "{found:?}");
+
+    fs::write(&classes, "0\n1\n2\n3\n4\n5\n6\n7\n8\nnine\n").unwrap();
+    let arguments = ["--weights", &weights, "--classes", &classes, "--top", "10", &photo];
+    let printed = String::from_utf8(predict(&arguments).stdout).unwrap();
+    assert!(printed.contains("%  nine"), "{printed}");
+
+    // What a photo is not, and what weights are not.
+    fs::write(path("text.jpg"), "no image").unwrap();
+    fs::write(path("text.pth"), "no weights").unwrap();
+    let one_class = path("one.txt");
+    fs::write(&one_class, "alone\n").unwrap();
+    assert_refused(predict(&["--weights", &weights, &path("none.png")]), &["none.png"]);
+    assert_refused(predict(&["--weights", &weights, &path("text.jpg")]), &["text.jpg"]);
+    assert_refused(predict(&["--weights", &path("text.pth"), &photo]), &["text.pth"]);
+    assert_refused(
+        predict(&["--weights", &weights, "--classes", &one_class, &photo]),
+        &["fc3.bias is [10] in the file, [1] in the network"],
+    );
+    let other = ["predict", "--network", "resnet18", "--weights", &weights, &photo];
+    assert_refused(run(&other), &["do not fit this network", "missing (97)", "unexpected (21)"]);
+}
+
+/// A picture of 20,000 pixels a side takes 1.2 GB unpacked, and a few kB packed.
+#[test]
+fn a_picture_too_large_for_the_memory_is_refused() {
+    let temp = TempDir::new().unwrap();
+    let photo = temp.path().join("huge.png");
+    // The header is enough: nothing after it is read.
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+    png.extend([20_000_u32, 20_000].map(u32::to_be_bytes).concat());
+    png.extend([8, 2, 0, 0, 0]);
+    let mut crc = flate2::Crc::new();
+    crc.update(&png[12..]);
+    png.extend(crc.sum().to_be_bytes());
+    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xaeB`\x82");
+    fs::write(&photo, png).unwrap();
+    let known = ["predict", "--network", "lenet", "--weights", "none.pth"];
+    let output = run(&[&known[..], &[photo.to_str().unwrap()]].concat());
+    assert_refused(output, &["huge.png", "exceeds"]);
 }

@@ -10,6 +10,7 @@ use burn::{
     },
 };
 use fashion_mnist::{BatchLoader, FashionMnist, Images, Split};
+use models::ConvNet;
 
 use crate::{
     Config, Error,
@@ -49,9 +50,10 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     ));
     say(format_args!("run      {}", run.path().display()));
 
+    let side = config.side();
     let loader = |images: &Images| {
         BatchLoader::new(images, config.batch_size.get(), &device.clone().inner())
-            .resized(config.network.side(config.preset))
+            .resized(side)
             .normalized(config.data.normalization.values())
     };
     let train_loader = loader(&training).shuffled(config.seed);

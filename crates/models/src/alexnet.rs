@@ -1,0 +1,239 @@
+//! # AlexNet: deep convolutions win
+//!
+//! Krizhevsky, Sutskever and Hinton, [ImageNet classification with deep convolutional neural
+//! networks](https://papers.nips.cc/paper/4824) (2012). LeNet's plan, made deeper and much wider:
+//! five convolutions and three fully connected layers. What made it trainable: rectifiers in place
+//! of sigmoids, so that gradients pass; pools that take the largest value, over windows that
+//! overlap; dropout in the fully connected layers, which hold nine of ten parameters; and GPUs.
+//!
+//! Two variants:
+//!
+//! - [`AlexNetConfig::d2l`]: the notes' network, the paper's widths in one piece (the paper split
+//!   the channels between two GPUs), for grey images.
+//! - [`AlexNetConfig::imagenet`]: torchvision's, with the widths of Krizhevsky's later [One weird
+//!   trick for parallelizing convolutional neural networks](https://arxiv.org/abs/1404.5997)
+//!   (2014). Neither has the paper's local response normalization.
+//!
+//! Dropout stands before the first two fully connected layers in torchvision, and after them in the
+//! paper and in the notes.
+//!
+//! | stage | `d2l`, 1 x 224 x 224 | parameters | `imagenet`, 3 x 224 x 224 | parameters |
+//! |---|---|---|---|---|
+//! | conv1, 11 x 11, stride 4 | 96 x 54 x 54 | 11,712 | 64 x 55 x 55 | 23,296 |
+//! | pool | 96 x 26 x 26 | | 64 x 27 x 27 | |
+//! | conv2, 5 x 5 | 256 x 26 x 26 | 614,656 | 192 x 27 x 27 | 307,392 |
+//! | pool | 256 x 12 x 12 | | 192 x 13 x 13 | |
+//! | conv3, 3 x 3 | 384 x 12 x 12 | 885,120 | 384 x 13 x 13 | 663,936 |
+//! | conv4, 3 x 3 | 384 x 12 x 12 | 1,327,488 | 256 x 13 x 13 | 884,992 |
+//! | conv5, 3 x 3 | 256 x 12 x 12 | 884,992 | 256 x 13 x 13 | 590,080 |
+//! | pool | 256 x 5 x 5 | | 256 x 6 x 6 | |
+//! | fc6 | 4,096 | 26,218,496 | 4,096 | 37,752,832 |
+//! | fc7 | 4,096 | 16,781,312 | 4,096 | 16,781,312 |
+//! | fc8 | 10 | 40,970 | 1,000 | 4,097,000 |
+//! | **total** | | **46,764,746** | | **61,100,840** |
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{
+        Dropout, DropoutConfig, Linear,
+        conv::Conv2d,
+        pool::{AdaptiveAvgPool2d, MaxPool2d},
+    },
+    tensor::{Device, Tensor, activation::relu},
+};
+
+use crate::{
+    ConvNet, ImageError, Implementation, Initialization,
+    blocks::{EPSILON, Layers, average_to, window},
+    conv_net::{assert_takes, at_least},
+    init::PYTORCH,
+    summary::{Trace, padding},
+};
+
+/// Everything that distinguishes one AlexNet from another.
+#[derive(Config, Debug)]
+pub struct AlexNetConfig {
+    /// Channels of the images: 1 for grey, 3 for colour.
+    #[config(default = 3)]
+    pub channels: usize,
+    /// Number of classes.
+    #[config(default = 1000)]
+    pub classes: usize,
+    /// Channels after each of the five convolutions.
+    pub widths: [usize; 5],
+    /// Units of each of the two hidden fully connected layers.
+    #[config(default = 4096)]
+    pub units: usize,
+    /// Pixels added on each side before the first convolution.
+    pub padding: usize,
+    /// The side of the feature map that the fully connected layers see.
+    pub grid: usize,
+    /// The share of units that dropout silences in training.
+    #[config(default = 0.5)]
+    pub dropout: f64,
+    /// Whether dropout stands before the fully connected layers, as in torchvision.
+    pub dropout_first: bool,
+    /// How fresh weights are drawn.
+    pub initialization: Initialization,
+}
+
+/// AlexNet, for images of at least 63 x 63 pixels, the notes' 65 x 65; made for 224 x 224.
+///
+/// Made by [`AlexNetConfig::init`]. The module's documentation has the figure.
+#[derive(Module, Debug)]
+pub struct AlexNet {
+    /// 11 x 11, every fourth pixel.
+    pub conv1: Conv2d,
+    /// 5 x 5.
+    pub conv2: Conv2d,
+    /// 3 x 3.
+    pub conv3: Conv2d,
+    /// 3 x 3.
+    pub conv4: Conv2d,
+    /// 3 x 3.
+    pub conv5: Conv2d,
+    /// 3 x 3, every second pixel; after the first, the second and the last convolution.
+    pub pool: MaxPool2d,
+    /// To the grid that `fc6` sees. At 224 pixels the feature map has its size already.
+    pub grid: AdaptiveAvgPool2d,
+    /// Beside `fc6` and `fc7`.
+    pub dropout: Dropout,
+    /// From the feature map.
+    pub fc6: Linear,
+    /// Between the two hidden layers.
+    pub fc7: Linear,
+    /// To the classes.
+    pub fc8: Linear,
+    /// Whether dropout stands before the layers.
+    pub dropout_first: bool,
+}
+
+impl AlexNetConfig {
+    /// The notes' network for Fashion-MNIST, scaled up to 224 pixels.
+    pub fn d2l() -> Self {
+        Self::new([96, 256, 384, 384, 256], 1, 5, false, Initialization::XAVIER)
+            .with_channels(1)
+            .with_classes(10)
+    }
+
+    /// torchvision's `alexnet`.
+    pub fn imagenet() -> Self {
+        let initialization =
+            Initialization { convolution: PYTORCH, linear: PYTORCH, zero_biases: false };
+        Self::new([64, 192, 384, 256, 256], 2, 6, true, initialization)
+    }
+
+    /// The network with fresh weights.
+    pub fn init(&self, device: &Device) -> AlexNet {
+        let layers = Layers {
+            initialization: &self.initialization,
+            bias: true,
+            batch_norm: false,
+            epsilon: EPSILON,
+            implementation: Implementation::Kernel,
+            device,
+        };
+        let [w1, w2, w3, w4, w5] = self.widths;
+        AlexNet {
+            conv1: layers.conv([self.channels, w1], window(11).stride(4).padding(self.padding)),
+            conv2: layers.conv([w1, w2], window(5).padding(2)),
+            conv3: layers.conv([w2, w3], window(3).padding(1)),
+            conv4: layers.conv([w3, w4], window(3).padding(1)),
+            conv5: layers.conv([w4, w5], window(3).padding(1)),
+            pool: window(3).stride(2).max_pool(),
+            grid: average_to(self.grid),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            fc6: layers.linear([w5 * self.grid * self.grid, self.units]),
+            fc7: layers.linear([self.units, self.units]),
+            fc8: layers.linear([self.units, self.classes]),
+            dropout_first: self.dropout_first,
+        }
+    }
+}
+
+impl AlexNet {
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images are smaller than 63 x 63 pixels, with the notes' padding 65 x 65, or have another
+    /// number of channels.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.grid.forward(self.features(images)).flatten(1, 3); // [b, 6400], imagenet: 9216
+        let hidden = |layer: &Linear, x| match self.dropout_first {
+            true => relu(layer.forward(self.dropout.forward(x))),
+            false => self.dropout.forward(relu(layer.forward(x))),
+        };
+        let x = hidden(&self.fc6, x); // [b, 4096]
+        let x = hidden(&self.fc7, x); // [b, 4096]
+        self.fc8.forward(x) // [b, classes]
+    }
+
+    /// Images `[batch, channels, height, width]` to the last feature map, at 224 pixels `[batch,
+    /// 256, 5, 5]`, with torchvision's widths `[batch, 256, 6, 6]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let x = relu(self.conv1.forward(images)); // [b, 96, 54, 54], imagenet: [b, 64, 55, 55]
+        let x = self.pool.forward(x); // [b, 96, 26, 26], imagenet: [b, 64, 27, 27]
+        let x = relu(self.conv2.forward(x)); // [b, 256, 26, 26], imagenet: [b, 192, 27, 27]
+        let x = self.pool.forward(x); // [b, 256, 12, 12], imagenet: [b, 192, 13, 13]
+        let x = relu(self.conv3.forward(x)); // [b, 384, 12, 12], imagenet: [b, 384, 13, 13]
+        let x = relu(self.conv4.forward(x)); // [b, 384, 12, 12], imagenet: [b, 256, 13, 13]
+        let x = relu(self.conv5.forward(x)); // [b, 256, 12, 12], imagenet: [b, 256, 13, 13]
+        self.pool.forward(x) // [b, 256, 5, 5], imagenet: [b, 256, 6, 6]
+    }
+}
+
+impl ConvNet for AlexNet {
+    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
+        let side = 67 - 2 * padding(&self.conv1.padding);
+        at_least(side, "AlexNet", self.conv1.weight.lazy_shape()[1], image)
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        trace.conv("conv1", &self.conv1);
+        trace.max_pool("pool1", &self.pool);
+        trace.conv("conv2", &self.conv2);
+        trace.max_pool("pool2", &self.pool);
+        trace.conv("conv3", &self.conv3);
+        trace.conv("conv4", &self.conv4);
+        trace.conv("conv5", &self.conv5);
+        trace.max_pool("pool5", &self.pool);
+        trace.average_to("grid", &self.grid);
+        trace.linear("fc6", &self.fc6);
+        trace.linear("fc7", &self.fc7);
+        trace.linear("fc8", &self.fc8);
+    }
+
+    fn torchvision_name(&self, layer: &str) -> String {
+        let name = match layer {
+            "conv1" => "features.0",
+            "pool1" => "features.2",
+            "conv2" => "features.3",
+            "pool2" => "features.5",
+            "conv3" => "features.6",
+            "conv4" => "features.8",
+            "conv5" => "features.10",
+            "pool5" => "features.12",
+            "grid" => "avgpool",
+            "fc6" => "classifier.1",
+            "fc7" => "classifier.4",
+            "fc8" => "classifier.6",
+            other => other,
+        };
+        name.to_owned()
+    }
+
+    fn classifier(&self) -> &'static [&'static str] {
+        &["classifier.6"]
+    }
+
+    fn prepare_for_prediction(self) -> Self {
+        self.valid()
+    }
+}

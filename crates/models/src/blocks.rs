@@ -1,0 +1,167 @@
+//! What more than one network is made of.
+
+use batch_norm::{BatchNorm, BatchNormConfig, Implementation, fold_into_convolution};
+use burn::{
+    module::Module,
+    nn::{
+        Linear, PaddingConfig2d,
+        conv::{Conv2d, Conv2dConfig},
+        pool::{
+            AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, AvgPool2d, AvgPool2dConfig, MaxPool2d,
+            MaxPool2dConfig,
+        },
+    },
+    tensor::{Device, Tensor, activation::relu},
+};
+
+use crate::Initialization;
+
+/// A convolution and, in most networks, the batch normalization after it.
+#[derive(Module, Debug)]
+pub struct ConvNorm {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// The normalization of its output: none where the network has none, or where it was folded
+    /// into the convolution.
+    pub bn: Option<BatchNorm>,
+}
+
+impl ConvNorm {
+    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.conv.forward(x);
+        match &self.bn {
+            Some(bn) => bn.forward(x),
+            None => x,
+        }
+    }
+
+    /// [`forward`](Self::forward), then the rectifier.
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.conv.forward(x);
+        match &self.bn {
+            Some(bn) => bn.forward_relu(x),
+            None => relu(x),
+        }
+    }
+
+    /// [`forward`](Self::forward), then the residual is added, then the rectifier.
+    pub fn forward_add_relu(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+        let x = self.conv.forward(x);
+        match &self.bn {
+            Some(bn) => bn.forward_add_relu(x, residual),
+            None => relu(x + residual),
+        }
+    }
+
+    /// One convolution that predicts what the two layers do.
+    pub(crate) fn fold(self) -> Self {
+        match self.bn {
+            Some(bn) => Self { conv: fold_into_convolution(self.conv, &bn), bn: None },
+            None => self,
+        }
+    }
+}
+
+/// A square window that slides over the input, one pixel at a time, or `stride`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    size: usize,
+    stride: usize,
+    padding: usize,
+    ceil: bool,
+}
+
+/// A window of `size` x `size` pixels.
+pub(crate) const fn window(size: usize) -> Window {
+    Window { size, stride: 1, padding: 0, ceil: false }
+}
+
+impl Window {
+    pub(crate) const fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// Pixels added on each side.
+    pub(crate) const fn padding(self, padding: usize) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// Whether a last window that ends outside the image counts. For pools.
+    pub(crate) const fn round_up(self, ceil: bool) -> Self {
+        Self { ceil, ..self }
+    }
+
+    pub(crate) fn max_pool(self) -> MaxPool2d {
+        MaxPool2dConfig::new([self.size; 2])
+            .with_strides([self.stride; 2])
+            .with_padding(padding(self.padding))
+            .with_ceil_mode(self.ceil)
+            .init()
+    }
+
+    pub(crate) fn average_pool(self) -> AvgPool2d {
+        AvgPool2dConfig::new([self.size; 2]).with_strides([self.stride; 2]).init()
+    }
+}
+
+/// Averages each channel over a grid of `side` x `side` cells, whatever the size of the image.
+pub(crate) fn average_to(side: usize) -> AdaptiveAvgPool2d {
+    AdaptiveAvgPool2dConfig::new([side; 2]).init()
+}
+
+fn padding(n: usize) -> PaddingConfig2d {
+    match n {
+        0 => PaddingConfig2d::Valid,
+        n => PaddingConfig2d::Explicit(n, n, n, n),
+    }
+}
+
+/// Makes the layers of one network, which have these choices in common.
+pub(crate) struct Layers<'a> {
+    pub initialization: &'a Initialization,
+    /// Whether convolutions have a bias.
+    pub bias: bool,
+    /// Whether a convolution is followed by batch normalization.
+    pub batch_norm: bool,
+    /// Added to the variance in batch normalization.
+    pub epsilon: f64,
+    pub implementation: Implementation,
+    pub device: &'a Device,
+}
+
+/// The epsilon of batch normalization in PyTorch and Burn.
+pub(crate) const EPSILON: f64 = 1e-5;
+
+impl Layers<'_> {
+    pub(crate) fn conv(&self, channels: [usize; 2], window: Window) -> Conv2d {
+        let config = Conv2dConfig::new(channels, [window.size; 2])
+            .with_stride([window.stride; 2])
+            .with_padding(padding(window.padding))
+            .with_bias(self.bias);
+        self.initialization.conv2d(config, self.device)
+    }
+
+    pub(crate) fn conv_norm(&self, channels: [usize; 2], window: Window) -> ConvNorm {
+        ConvNorm {
+            conv: self.conv(channels, window),
+            bn: self.batch_norm.then(|| self.norm(channels[1])),
+        }
+    }
+
+    pub(crate) fn norm(&self, channels: usize) -> BatchNorm {
+        BatchNormConfig::new(channels)
+            .with_epsilon(self.epsilon)
+            .with_implementation(self.implementation)
+            .init(self.device)
+    }
+
+    pub(crate) fn linear(&self, features: [usize; 2]) -> Linear {
+        self.initialization.linear(features, self.device)
+    }
+}
+
+/// Each item folded.
+pub(crate) fn fold_all<T>(items: Vec<T>, fold: impl FnMut(T) -> T) -> Vec<T> {
+    items.into_iter().map(fold).collect()
+}

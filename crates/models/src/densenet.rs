@@ -1,0 +1,369 @@
+//! # DenseNet: densely connected networks
+//!
+//! Huang, Liu, van der Maaten and Weinberger, [Densely connected convolutional
+//! networks](https://arxiv.org/abs/1608.06993) (2016). ResNet *adds* what a block computes to its
+//! input. DenseNet puts it *beside* the input: each layer sees the feature maps of all layers before
+//! it in its block, unmixed, and adds a few channels of its own, the *growth rate*. Features are
+//! reused rather than computed again, so that narrow layers suffice.
+//!
+//! - A layer is batch normalization, rectifier, convolution, in this order. With a *bottleneck*
+//!   (DenseNet-B) a 1 x 1 convolution first reduces its input to four times the growth rate.
+//! - Between two dense blocks a *transition* of a 1 x 1 convolution and a pool halves the channels
+//!   (DenseNet-C) and the image.
+//!
+//! Variants, by table 1 of the paper:
+//!
+//! | | growth rate | layers in each block | parameters |
+//! |---|---|---|---|
+//! | [`densenet121`](DenseNetConfig::densenet121) | 32 | 6, 12, 24, 16 | 7,978,856 |
+//! | [`densenet161`](DenseNetConfig::densenet161) | 48 | 6, 12, 36, 24 | 28,681,000 |
+//! | [`densenet169`](DenseNetConfig::densenet169) | 32 | 6, 12, 32, 32 | 14,149,480 |
+//! | [`densenet201`](DenseNetConfig::densenet201) | 32 | 6, 12, 48, 32 | 20,013,928 |
+//!
+//! - [`DenseNetConfig::d2l`]: the notes' network for grey images of 96 pixels: four blocks of four
+//!   layers without bottleneck, growth rate 32; convolutions have a bias; 758,226 parameters.
+//! - [`DenseNetConfig::densenet_bc`]: the paper's DenseNet-BC with growth rate 12 and 100 layers, for
+//!   images of 28 to 32 pixels: three blocks of 16, and a stem of one 3 x 3 convolution; 768,730
+//!   parameters.
+//!
+//! | stage | `densenet121`, 224 x 224 | `d2l`, 96 x 96 | `densenet_bc`, 28 x 28 |
+//! |---|---|---|---|
+//! | stem | 64 x 56 x 56 | 64 x 24 x 24 | 24 x 28 x 28 |
+//! | block 1, transition | 256, 128 x 28 x 28 | 192, 96 x 12 x 12 | 216, 108 x 14 x 14 |
+//! | block 2, transition | 512, 256 x 14 x 14 | 224, 112 x 6 x 6 | 300, 150 x 7 x 7 |
+//! | block 3, transition | 1024, 512 x 7 x 7 | 240, 120 x 3 x 3 | 342 x 7 x 7 |
+//! | block 4 | 1024 x 7 x 7 | 248 x 3 x 3 | |
+//! | classifier | 1,000 | 10 | 10 |
+
+use batch_norm::BatchNorm;
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{
+        Linear,
+        conv::Conv2d,
+        pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d},
+    },
+    tensor::{Device, Tensor},
+};
+
+use crate::{
+    ConvNet, ImageError, Implementation, Initialization,
+    blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
+    conv_net::{assert_takes, at_least},
+    init::{HE_FAN_IN, PYTORCH},
+    summary::Trace,
+};
+
+/// Everything that distinguishes one DenseNet from another.
+#[derive(Config, Debug)]
+pub struct DenseNetConfig {
+    /// Channels of the images: 1 for grey, 3 for colour.
+    #[config(default = 3)]
+    pub channels: usize,
+    /// Number of classes.
+    #[config(default = 1000)]
+    pub classes: usize,
+    /// Layers of each block.
+    pub depths: Vec<usize>,
+    /// Channels that each layer adds.
+    pub growth: usize,
+    /// Channels of the stem.
+    pub stem: usize,
+    /// Whether the stem is one 3 x 3 convolution, for small images.
+    #[config(default = false)]
+    pub small_stem: bool,
+    /// Whether layers first reduce their input to four times the growth rate.
+    #[config(default = true)]
+    pub bottleneck: bool,
+    /// Whether convolutions have a bias.
+    #[config(default = false)]
+    pub bias: bool,
+    /// How fresh weights are drawn.
+    pub initialization: Initialization,
+    /// What computes the batch normalization.
+    #[config(default = "Implementation::Kernel")]
+    pub implementation: Implementation,
+}
+
+/// A DenseNet, for images of at least 29 x 29 pixels, or for small ones, of at least 4 x 4.
+///
+/// Made by [`DenseNetConfig::init`]. The module's documentation has the figure.
+#[derive(Module, Debug)]
+pub struct DenseNet {
+    /// The stem: 7 x 7, every second pixel, or 3 x 3 and no normalization.
+    pub conv0: ConvNorm,
+    /// 3 x 3, every second pixel, after the stem of 7 x 7.
+    pub pool0: Option<MaxPool2d>,
+    /// The dense blocks: layers whose outputs are put side by side.
+    pub blocks: Vec<Vec<DenseLayer>>,
+    /// Between any two blocks.
+    pub transitions: Vec<Transition>,
+    /// After the last block.
+    pub norm5: BatchNorm,
+    /// Over the whole feature map.
+    pub average: AdaptiveAvgPool2d,
+    /// To the classes.
+    pub classifier: Linear,
+}
+
+/// Adds some channels to those that it sees.
+#[derive(Module, Debug)]
+pub struct DenseLayer {
+    /// Of all that the layer sees.
+    pub norm1: BatchNorm,
+    /// 1 x 1, to four times the growth rate, and the normalization after it.
+    pub bottleneck: Option<ConvNorm>,
+    /// 3 x 3, to the growth rate.
+    pub conv: Conv2d,
+}
+
+/// Halves the channels and the image.
+#[derive(Module, Debug)]
+pub struct Transition {
+    /// Of the block's output.
+    pub norm: BatchNorm,
+    /// 1 x 1, to half the channels.
+    pub conv: Conv2d,
+    /// 2 x 2.
+    pub pool: AvgPool2d,
+}
+
+impl DenseNetConfig {
+    /// The notes' network for Fashion-MNIST, scaled up to 96 pixels.
+    pub fn d2l() -> Self {
+        Self::new(vec![4; 4], 32, 64, Initialization::XAVIER)
+            .with_channels(1)
+            .with_classes(10)
+            .with_bottleneck(false)
+            .with_bias(true)
+    }
+
+    /// DenseNet-BC (k = 12, L = 100) for images of 28 to 32 pixels, grey, of 10 classes.
+    pub fn densenet_bc() -> Self {
+        Self::imagenet([16; 3], 12, 24).with_channels(1).with_classes(10).with_small_stem(true)
+    }
+
+    /// torchvision's `densenet121`.
+    pub fn densenet121() -> Self {
+        Self::imagenet([6, 12, 24, 16], 32, 64)
+    }
+
+    /// torchvision's `densenet161`.
+    pub fn densenet161() -> Self {
+        Self::imagenet([6, 12, 36, 24], 48, 96)
+    }
+
+    /// torchvision's `densenet169`.
+    pub fn densenet169() -> Self {
+        Self::imagenet([6, 12, 32, 32], 32, 64)
+    }
+
+    /// torchvision's `densenet201`.
+    pub fn densenet201() -> Self {
+        Self::imagenet([6, 12, 48, 32], 32, 64)
+    }
+
+    fn imagenet<const N: usize>(depths: [usize; N], growth: usize, stem: usize) -> Self {
+        let initialization =
+            Initialization { convolution: HE_FAN_IN, linear: PYTORCH, zero_biases: true };
+        Self::new(depths.to_vec(), growth, stem, initialization)
+    }
+
+    /// The network with fresh weights.
+    ///
+    /// # Panics
+    ///
+    /// If there are no blocks.
+    pub fn init(&self, device: &Device) -> DenseNet {
+        assert!(!self.depths.is_empty(), "a DenseNet has at least one block");
+        let layers = Layers {
+            initialization: &self.initialization,
+            bias: self.bias,
+            batch_norm: true,
+            epsilon: EPSILON,
+            implementation: self.implementation,
+            device,
+        };
+        let conv0 = match self.small_stem {
+            true => ConvNorm {
+                conv: layers.conv([self.channels, self.stem], window(3).padding(1)),
+                bn: None,
+            },
+            false => {
+                let wide = window(7).stride(2).padding(3);
+                layers.conv_norm([self.channels, self.stem], wide)
+            }
+        };
+
+        let (mut blocks, mut transitions) = (Vec::new(), Vec::new());
+        let mut channels = self.stem;
+        for (index, &depth) in self.depths.iter().enumerate() {
+            if index > 0 {
+                transitions.push(Transition {
+                    norm: layers.norm(channels),
+                    conv: layers.conv([channels, channels / 2], window(1)),
+                    pool: window(2).stride(2).average_pool(),
+                });
+                channels /= 2;
+            }
+            let layer = |number| self.layer(&layers, channels + number * self.growth);
+            blocks.push((0..depth).map(layer).collect());
+            channels += depth * self.growth;
+        }
+        DenseNet {
+            conv0,
+            pool0: (!self.small_stem).then(|| window(3).stride(2).padding(1).max_pool()),
+            blocks,
+            transitions,
+            norm5: layers.norm(channels),
+            average: average_to(1),
+            classifier: layers.linear([channels, self.classes]),
+        }
+    }
+
+    fn layer(&self, layers: &Layers, inputs: usize) -> DenseLayer {
+        let reduced = if self.bottleneck { 4 * self.growth } else { inputs };
+        DenseLayer {
+            norm1: layers.norm(inputs),
+            bottleneck: self.bottleneck.then(|| layers.conv_norm([inputs, reduced], window(1))),
+            conv: layers.conv([reduced, self.growth], window(3).padding(1)),
+        }
+    }
+}
+
+impl DenseNet {
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images are smaller than 29 x 29 pixels (4 x 4 with the stem for small images), or
+    /// have another number of channels.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.average.forward(self.features(images)).flatten(1, 3); // [b, 1024]
+        self.classifier.forward(x) // [b, classes]
+    }
+
+    /// Images `[batch, channels, height, width]` to the last feature map, of DenseNet-121 at 224
+    /// pixels `[batch, 1024, 7, 7]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let mut x = match &self.pool0 {
+            Some(pool) => pool.forward(self.conv0.forward_relu(images)), // [b, 64, 56, 56]
+            None => self.conv0.forward(images), // [b, 24, 28, 28]
+        };
+        for (index, block) in self.blocks.iter().enumerate() {
+            if index > 0 {
+                // [b, 128, 28, 28], [b, 256, 14, 14], [b, 512, 7, 7]
+                x = self.transitions[index - 1].forward(x);
+            }
+            // [b, 256, 56, 56], [b, 512, 28, 28], [b, 1024, 14, 14], [b, 1024, 7, 7]
+            for layer in block {
+                let new = layer.forward(x.clone());
+                x = Tensor::cat(vec![x, new], 1);
+            }
+        }
+        self.norm5.forward_relu(x) // [b, 1024, 7, 7]
+    }
+}
+
+impl DenseLayer {
+    /// Maps `[batch, channels, height, width]` to the channels that the layer adds, `[batch, growth
+    /// rate, height, width]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.norm1.forward_relu(x);
+        let x = match &self.bottleneck {
+            Some(bottleneck) => bottleneck.forward_relu(x),
+            None => x,
+        };
+        self.conv.forward(x)
+    }
+
+    fn fold(self) -> Self {
+        Self { bottleneck: self.bottleneck.map(ConvNorm::fold), ..self }
+    }
+}
+
+impl Transition {
+    /// Maps `[batch, channels, height, width]` to `[batch, channels / 2, height / 2, width / 2]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.pool.forward(self.conv.forward(self.norm.forward_relu(x)))
+    }
+}
+
+impl ConvNet for DenseNet {
+    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
+        // Each transition halves the image, and so do both layers of the large stem, rounding up.
+        let side = 1 << self.transitions.len();
+        let side = if self.pool0.is_some() { 4 * (side - 1) + 1 } else { side };
+        at_least(side, "DenseNet", self.conv0.conv.weight.lazy_shape()[1], image)
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        trace.conv_norm("conv0", &self.conv0);
+        if let Some(pool) = &self.pool0 {
+            trace.max_pool("pool0", pool);
+        }
+        for (index, block) in self.blocks.iter().enumerate() {
+            if index > 0 {
+                let (name, transition) = (index - 1, &self.transitions[index - 1]);
+                trace.norm(&format!("transitions.{name}.norm"), &transition.norm);
+                trace.conv(&format!("transitions.{name}.conv"), &transition.conv);
+                trace.average_pool(&format!("transitions.{name}.pool"), &transition.pool);
+            }
+            for (number, layer) in block.iter().enumerate() {
+                let name = format!("blocks.{index}.{number}");
+                let [channels, height, width] = trace.shape;
+                trace.norm(&format!("{name}.norm1"), &layer.norm1);
+                if let Some(bottleneck) = &layer.bottleneck {
+                    trace.conv_norm(&format!("{name}.bottleneck"), bottleneck);
+                }
+                trace.conv(&format!("{name}.conv"), &layer.conv);
+                trace.shape = [channels + trace.shape[0], height, width];
+            }
+        }
+        trace.norm("norm5", &self.norm5);
+        trace.average_to("average", &self.average);
+        trace.linear("classifier", &self.classifier);
+    }
+
+    fn torchvision_name(&self, layer: &str) -> String {
+        let parts: Vec<&str> = layer.split('.').collect();
+        let after = |number: &str| number.parse::<usize>().map_or(0, |number| number + 1);
+        let second = self.blocks[0][0].bottleneck.is_some();
+        match parts[..] {
+            ["conv0", "conv"] => "features.conv0".to_owned(),
+            ["conv0", "bn"] => "features.norm0".to_owned(),
+            ["pool0" | "norm5"] => format!("features.{layer}"),
+            ["transitions", index, part] => format!("features.transition{}.{part}", after(index)),
+            ["blocks", block, number, ref part @ ..] => {
+                let part = match part {
+                    ["bottleneck", "conv"] => "conv1",
+                    ["bottleneck", "bn"] => "norm2",
+                    ["conv"] if second => "conv2",
+                    ["conv"] => "conv1",
+                    _ => "norm1",
+                };
+                format!("features.denseblock{}.denselayer{}.{part}", after(block), after(number))
+            }
+            _ => layer.to_owned(),
+        }
+    }
+
+    fn classifier(&self) -> &'static [&'static str] {
+        &["classifier"]
+    }
+
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        Self {
+            conv0: network.conv0.fold(),
+            blocks: fold_all(network.blocks, |block| fold_all(block, DenseLayer::fold)),
+            ..network
+        }
+    }
+}

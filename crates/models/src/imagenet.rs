@@ -1,0 +1,40 @@
+//! What the weights that were learned on ImageNet expect and mean.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::Architecture;
+
+/// The side, in pixels, of the images that torchvision's weights were evaluated on.
+pub const SIDE: usize = 224;
+
+/// The names of the 1000 classes of the ImageNet challenge (ILSVRC 2012), in the order of the
+/// logits, as torchvision has them.
+pub fn classes() -> impl ExactSizeIterator<Item = &'static str> {
+    let mut lines = include_str!("imagenet_classes.txt").lines();
+    (0..1000).map(move |_| lines.next().unwrap_or_default())
+}
+
+/// Pixels as the rows of RGB images of 0 to 255, `[batch, height, width, 3]`, to images `[batch, 3,
+/// height, width]` as torchvision's weights of this architecture expect them.
+///
+/// Most expect each channel to have mean 0 and standard deviation 1 over ImageNet; those of GoogLeNet
+/// expect values from -1 to 1.
+///
+/// # Panics
+///
+/// If there are not `batch` x `height` x `width` x 3 values.
+pub fn images(
+    architecture: Architecture,
+    pixels: Vec<u8>,
+    [batch, height, width]: [usize; 3],
+    device: &Device,
+) -> Tensor<4> {
+    let (mean, deviation) = match architecture {
+        Architecture::GoogLeNet => ([0.5; 3], [0.5; 3]),
+        _ => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    };
+    let channel = |values: [f32; 3]| Tensor::<1>::from_data(values, device).reshape([1, 3, 1, 1]);
+    let pixels = TensorData::new(pixels, [batch, height, width, 3]);
+    let images = Tensor::<4, Int>::from_data(pixels, device).float().permute([0, 3, 1, 2]);
+    (images / 255.0 - channel(mean)) / channel(deviation)
+}

@@ -1,0 +1,221 @@
+//! # NiN: network in network
+//!
+//! Lin, Chen and Yan, [Network in network](https://arxiv.org/abs/1312.4400) (2013). LeNet, AlexNet
+//! and VGG all find features with convolutions and then decide with fully connected layers, which
+//! hold most of the parameters and overfit. NiN has none:
+//!
+//! - Its block is a convolution followed by two of 1 x 1, a small fully connected network of its
+//!   own at every pixel.
+//! - The last block has a channel for each class, and the average of a channel over the image is
+//!   that class's logit.
+//!
+//! It inspired the 1 x 1 convolutions and the average pools of all later networks.
+//!
+//! Two variants:
+//!
+//! - [`NinConfig::d2l`]: the notes' network, AlexNet's convolutions with two pointwise ones each.
+//! - [`NinConfig::imagenet`]: the model that the authors published for Caffe: pools round up, and
+//!   the last block goes over 1,024 channels. (The paper itself describes networks for small images
+//!   only.)
+//!
+//! | stage | `d2l`, 1 x 224 x 224 | parameters | `imagenet`, 3 x 224 x 224 | parameters |
+//! |---|---|---|---|---|
+//! | block 1, 11 x 11, stride 4 | 96 x 54 x 54 | 30,336 | 96 x 54 x 54 | 53,568 |
+//! | pool | 96 x 26 x 26 | | 96 x 27 x 27 | |
+//! | block 2, 5 x 5 | 256 x 26 x 26 | 746,240 | 256 x 27 x 27 | 746,240 |
+//! | pool | 256 x 12 x 12 | | 256 x 13 x 13 | |
+//! | block 3, 3 x 3 | 384 x 12 x 12 | 1,180,800 | 384 x 13 x 13 | 1,180,800 |
+//! | pool | 384 x 5 x 5 | | 384 x 6 x 6 | |
+//! | block 4, 3 x 3 | 10 x 5 x 5 | 34,790 | 1,000 x 6 x 6 | 5,614,568 |
+//! | **total** | | **1,992,166** | | **7,595,176** |
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{
+        Dropout, DropoutConfig,
+        conv::Conv2d,
+        pool::{AdaptiveAvgPool2d, MaxPool2d},
+    },
+    tensor::{Device, Tensor, activation::relu},
+};
+
+use crate::{
+    ConvNet, ImageError, Implementation, Initialization,
+    blocks::{EPSILON, Layers, Window, average_to, window},
+    conv_net::{assert_takes, at_least},
+    init::HE_FAN_IN,
+    summary::Trace,
+};
+
+/// Everything that distinguishes one NiN from another.
+#[derive(Config, Debug)]
+pub struct NinConfig {
+    /// Channels of the images: 1 for grey, 3 for colour.
+    #[config(default = 3)]
+    pub channels: usize,
+    /// Number of classes.
+    #[config(default = 1000)]
+    pub classes: usize,
+    /// Channels inside the last block; the number of classes if none.
+    pub last_width: Option<usize>,
+    /// Whether pools round up.
+    pub round_up: bool,
+    /// The share of values that dropout silences in training, before the last block.
+    #[config(default = 0.5)]
+    pub dropout: f64,
+    /// How fresh weights are drawn.
+    pub initialization: Initialization,
+}
+
+/// NiN, for images of at least 67 x 67 pixels (39 x 39 where pools round up); made for 224 x 224.
+///
+/// Made by [`NinConfig::init`]. The module's documentation has the figure.
+#[derive(Module, Debug)]
+pub struct Nin {
+    /// 11 x 11, every fourth pixel, to 96 channels.
+    pub block1: NinBlock,
+    /// 5 x 5, to 256 channels.
+    pub block2: NinBlock,
+    /// 3 x 3, to 384 channels.
+    pub block3: NinBlock,
+    /// 3 x 3, to the classes.
+    pub block4: NinBlock,
+    /// 3 x 3, every second pixel; after the first three blocks.
+    pub pool: MaxPool2d,
+    /// Before the last block.
+    pub dropout: Dropout,
+    /// Over the whole feature map.
+    pub average: AdaptiveAvgPool2d,
+}
+
+/// A convolution and a fully connected network at each pixel, with rectifiers after all three.
+#[derive(Module, Debug)]
+pub struct NinBlock {
+    /// Looks around each pixel.
+    pub conv: Conv2d,
+    /// 1 x 1.
+    pub pointwise1: Conv2d,
+    /// 1 x 1.
+    pub pointwise2: Conv2d,
+}
+
+impl NinConfig {
+    /// The notes' network for Fashion-MNIST, scaled up to 224 pixels.
+    pub fn d2l() -> Self {
+        Self::new(false, Initialization::XAVIER).with_channels(1).with_classes(10)
+    }
+
+    /// The authors' network for ImageNet.
+    pub fn imagenet() -> Self {
+        let initialization =
+            Initialization { convolution: HE_FAN_IN, linear: HE_FAN_IN, zero_biases: true };
+        Self::new(true, initialization).with_last_width(Some(1024))
+    }
+
+    /// The network with fresh weights.
+    pub fn init(&self, device: &Device) -> Nin {
+        let layers = Layers {
+            initialization: &self.initialization,
+            bias: true,
+            batch_norm: false,
+            epsilon: EPSILON,
+            implementation: Implementation::Kernel,
+            device,
+        };
+        let block = |inputs, [width, outputs]: [usize; 2], window: Window| NinBlock {
+            conv: layers.conv([inputs, width], window),
+            pointwise1: layers.conv([width, width], self::window(1)),
+            pointwise2: layers.conv([width, outputs], self::window(1)),
+        };
+        let last_width = self.last_width.unwrap_or(self.classes);
+        Nin {
+            block1: block(self.channels, [96, 96], window(11).stride(4)),
+            block2: block(96, [256, 256], window(5).padding(2)),
+            block3: block(256, [384, 384], window(3).padding(1)),
+            block4: block(384, [last_width, self.classes], window(3).padding(1)),
+            pool: window(3).stride(2).round_up(self.round_up).max_pool(),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            average: average_to(1),
+        }
+    }
+}
+
+impl Nin {
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images are smaller than 67 x 67 pixels (39 x 39 where pools round up), or have
+    /// another number of channels.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.average.forward(self.features(images)).flatten(1, 3) // [b, classes]
+    }
+
+    /// Images `[batch, channels, height, width]` to the last feature map, a channel for each class,
+    /// at 224 pixels `[batch, classes, 5, 5]`, where pools round up `[batch, classes, 6, 6]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let x = self.block1.forward(images); // [b, 96, 54, 54]
+        let x = self.pool.forward(x); // [b, 96, 26, 26], imagenet: 27
+        let x = self.block2.forward(x); // [b, 256, 26, 26], imagenet: 27
+        let x = self.pool.forward(x); // [b, 256, 12, 12], imagenet: 13
+        let x = self.block3.forward(x); // [b, 384, 12, 12], imagenet: 13
+        let x = self.pool.forward(x); // [b, 384, 5, 5], imagenet: 6
+        self.block4.forward(self.dropout.forward(x)) // [b, classes, 5, 5], imagenet: 6
+    }
+}
+
+impl NinBlock {
+    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = relu(self.conv.forward(x));
+        let x = relu(self.pointwise1.forward(x));
+        relu(self.pointwise2.forward(x))
+    }
+
+    fn trace(&self, name: &str, trace: &mut Trace) {
+        trace.conv(&format!("{name}.conv"), &self.conv);
+        trace.conv(&format!("{name}.pointwise1"), &self.pointwise1);
+        trace.conv(&format!("{name}.pointwise2"), &self.pointwise2);
+    }
+}
+
+impl ConvNet for Nin {
+    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
+        let side = if self.pool.ceil_mode { 39 } else { 67 };
+        at_least(side, "NiN", self.block1.conv.weight.lazy_shape()[1], image)
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        self.block1.trace("block1", trace);
+        trace.max_pool("pool1", &self.pool);
+        self.block2.trace("block2", trace);
+        trace.max_pool("pool2", &self.pool);
+        self.block3.trace("block3", trace);
+        trace.max_pool("pool3", &self.pool);
+        self.block4.trace("block4", trace);
+        trace.average_to("average", &self.average);
+    }
+
+    fn torchvision_name(&self, layer: &str) -> String {
+        layer.to_owned()
+    }
+
+    fn classifier(&self) -> &'static [&'static str] {
+        let shapes = [&self.block4.pointwise1, &self.block4.pointwise2]
+            .map(|pointwise| pointwise.weight.lazy_shape()[0]);
+        match shapes[0] == shapes[1] {
+            true => &["block4.conv", "block4.pointwise1", "block4.pointwise2"],
+            false => &["block4.pointwise2"],
+        }
+    }
+
+    fn prepare_for_prediction(self) -> Self {
+        self.valid()
+    }
+}

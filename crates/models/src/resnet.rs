@@ -1,0 +1,372 @@
+//! # ResNet: residual networks
+//!
+//! He, Zhang, Ren and Sun, [Deep residual learning for image
+//! recognition](https://arxiv.org/abs/1512.03385) (2015). A deeper network can do what a shallower
+//! one does: its further layers need only pass on what they get. Yet plain networks of more than
+//! twenty layers were found to *train* worse, not to overfit: layers do not easily learn to pass
+//! something on. So let a block compute what to **add** to its input:
+//!
+//! ```text
+//!         +---------------- shortcut ----------------+
+//!         |                                          |
+//!   x ----+--> conv --> bn --> relu --> conv --> bn --(+)--> relu -->  f(x) + x
+//! ```
+//!
+//! With weights of zero the block is the identity, and the gradient reaches every block along the
+//! shortcuts undiminished. Where a stage halves the image and doubles the channels, the shortcut is
+//! a 1 x 1 convolution. The deep variants have *bottlenecks*: 1 x 1 to a quarter of the channels, 3
+//! x 3, and 1 x 1 back, at the cost of the block of two 3 x 3 convolutions with a quarter of the
+//! width.
+//!
+//! Variants, by table 1 of the paper:
+//!
+//! | | block | blocks in each of the four stages | parameters |
+//! |---|---|---|---|
+//! | [`resnet18`](ResNetConfig::resnet18) | two 3 x 3 | 2, 2, 2, 2 | 11,689,512 |
+//! | [`resnet34`](ResNetConfig::resnet34) | two 3 x 3 | 3, 4, 6, 3 | 21,797,672 |
+//! | [`resnet50`](ResNetConfig::resnet50) | bottleneck | 3, 4, 6, 3 | 25,557,032 |
+//! | [`resnet101`](ResNetConfig::resnet101) | bottleneck | 3, 4, 23, 3 | 44,549,160 |
+//! | [`resnet152`](ResNetConfig::resnet152) | bottleneck | 3, 8, 36, 3 | 60,192,808 |
+//!
+//! These are torchvision's: a bottleneck that halves the image does so in its 3 x 3 convolution,
+//! which is more accurate than in the first one, as in the paper.
+//!
+//! - [`ResNetConfig::d2l`]: the notes' ResNet-18 for grey images of 96 pixels: convolutions have a
+//!   bias, and those of shortcuts no batch normalization; 11,178,378 parameters.
+//! - [`ResNetConfig::resnet18_small`]: for images of 28 to 32 pixels. The stem, a 7 x 7 convolution
+//!   and a pool, which would shrink them to 7 pixels, is one 3 x 3 convolution; 11,172,810 parameters.
+//!
+//! | stage | at 224 x 224 | bottlenecks | `d2l`, at 96 x 96 | `small`, at 28 x 28 |
+//! |---|---|---|---|---|
+//! | conv1, 7 x 7, stride 2 (`small` 3 x 3) | 64 x 112 x 112 | 64 x 112 x 112 | 64 x 48 x 48 | 64 x 28 x 28 |
+//! | pool | 64 x 56 x 56 | 64 x 56 x 56 | 64 x 24 x 24 | |
+//! | layer1 | 64 x 56 x 56 | 256 x 56 x 56 | 64 x 24 x 24 | 64 x 28 x 28 |
+//! | layer2 | 128 x 28 x 28 | 512 x 28 x 28 | 128 x 12 x 12 | 128 x 14 x 14 |
+//! | layer3 | 256 x 14 x 14 | 1024 x 14 x 14 | 256 x 6 x 6 | 256 x 7 x 7 |
+//! | layer4 | 512 x 7 x 7 | 2048 x 7 x 7 | 512 x 3 x 3 | 512 x 4 x 4 |
+//! | fc | 1,000 | 1,000 | 10 | 10 |
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{
+        Linear,
+        pool::{AdaptiveAvgPool2d, MaxPool2d},
+    },
+    tensor::{Device, Tensor},
+};
+
+use crate::{
+    ConvNet, ImageError, Implementation, Initialization,
+    blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
+    conv_net::{assert_takes, at_least},
+    init::{HE_FAN_OUT, PYTORCH},
+    summary::Trace,
+};
+
+/// Everything that distinguishes one ResNet from another.
+#[derive(Config, Debug)]
+pub struct ResNetConfig {
+    /// Channels of the images: 1 for grey, 3 for colour.
+    #[config(default = 3)]
+    pub channels: usize,
+    /// Number of classes.
+    #[config(default = 1000)]
+    pub classes: usize,
+    /// Blocks of each stage.
+    pub depths: [usize; 4],
+    /// Whether blocks are bottlenecks.
+    pub bottleneck: bool,
+    /// Channels of the first stage; each further stage doubles them, bottlenecks put out four times
+    /// as many.
+    #[config(default = 64)]
+    pub width: usize,
+    /// Whether the stem is one 3 x 3 convolution, for small images.
+    #[config(default = false)]
+    pub small_stem: bool,
+    /// Whether convolutions have a bias.
+    #[config(default = false)]
+    pub bias: bool,
+    /// Whether the convolution of a shortcut is followed by batch normalization.
+    #[config(default = true)]
+    pub shortcut_norm: bool,
+    /// How fresh weights are drawn.
+    pub initialization: Initialization,
+    /// What computes the batch normalization.
+    #[config(default = "Implementation::Kernel")]
+    pub implementation: Implementation,
+}
+
+/// A ResNet, for images of any size.
+///
+/// Made by [`ResNetConfig::init`]. The module's documentation has the figure.
+#[derive(Module, Debug)]
+pub struct ResNet {
+    /// The stem: 7 x 7, every second pixel, or 3 x 3.
+    pub conv1: ConvNorm,
+    /// 3 x 3, every second pixel, after the stem of 7 x 7.
+    pub pool: Option<MaxPool2d>,
+    /// Keeps the size of the image.
+    pub layer1: Vec<Block>,
+    /// Halves the image, doubles the channels.
+    pub layer2: Vec<Block>,
+    /// Halves the image, doubles the channels.
+    pub layer3: Vec<Block>,
+    /// Halves the image, doubles the channels.
+    pub layer4: Vec<Block>,
+    /// Over the whole feature map.
+    pub average: AdaptiveAvgPool2d,
+    /// To the classes.
+    pub fc: Linear,
+}
+
+/// A residual block: what its convolutions compute is added to its input.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// 3 x 3; in a bottleneck 1 x 1, to a quarter of the channels.
+    pub conv1: ConvNorm,
+    /// 3 x 3.
+    pub conv2: ConvNorm,
+    /// In a bottleneck: 1 x 1, back to all channels.
+    pub conv3: Option<ConvNorm>,
+    /// The shortcut, where input and output differ in shape: 1 x 1.
+    pub downsample: Option<ConvNorm>,
+}
+
+/// torchvision's.
+const HE: Initialization =
+    Initialization { convolution: HE_FAN_OUT, linear: PYTORCH, zero_biases: false };
+
+impl ResNetConfig {
+    /// The notes' ResNet-18 for Fashion-MNIST, scaled up to 96 pixels.
+    pub fn d2l() -> Self {
+        Self::new([2, 2, 2, 2], false, Initialization::XAVIER)
+            .with_channels(1)
+            .with_classes(10)
+            .with_bias(true)
+            .with_shortcut_norm(false)
+    }
+
+    /// ResNet-18 for images of 28 to 32 pixels, grey, of 10 classes.
+    pub fn resnet18_small() -> Self {
+        Self::resnet18().with_channels(1).with_classes(10).with_small_stem(true)
+    }
+
+    /// torchvision's `resnet18`.
+    pub fn resnet18() -> Self {
+        Self::new([2, 2, 2, 2], false, HE)
+    }
+
+    /// torchvision's `resnet34`.
+    pub fn resnet34() -> Self {
+        Self::new([3, 4, 6, 3], false, HE)
+    }
+
+    /// torchvision's `resnet50`.
+    pub fn resnet50() -> Self {
+        Self::new([3, 4, 6, 3], true, HE)
+    }
+
+    /// torchvision's `resnet101`.
+    pub fn resnet101() -> Self {
+        Self::new([3, 4, 23, 3], true, HE)
+    }
+
+    /// torchvision's `resnet152`.
+    pub fn resnet152() -> Self {
+        Self::new([3, 8, 36, 3], true, HE)
+    }
+
+    /// The network with fresh weights.
+    pub fn init(&self, device: &Device) -> ResNet {
+        let layers = Layers {
+            initialization: &self.initialization,
+            bias: self.bias,
+            batch_norm: true,
+            epsilon: EPSILON,
+            implementation: self.implementation,
+            device,
+        };
+        let stem = match self.small_stem {
+            true => window(3).padding(1),
+            false => window(7).stride(2).padding(3),
+        };
+        let mut channels = self.width;
+        let mut stage = |number: usize| {
+            let width = self.width << number;
+            let stride = if number == 0 { 1 } else { 2 };
+            let blocks = (0..self.depths[number]).map(|index| {
+                let stride = if index == 0 { stride } else { 1 };
+                let block = self.block(&layers, channels, width, stride);
+                channels = self.outputs(width);
+                block
+            });
+            blocks.collect()
+        };
+        ResNet {
+            conv1: layers.conv_norm([self.channels, self.width], stem),
+            pool: (!self.small_stem).then(|| window(3).stride(2).padding(1).max_pool()),
+            layer1: stage(0),
+            layer2: stage(1),
+            layer3: stage(2),
+            layer4: stage(3),
+            average: average_to(1),
+            fc: layers.linear([self.outputs(8 * self.width), self.classes]),
+        }
+    }
+
+    /// What a block of this width puts out.
+    fn outputs(&self, width: usize) -> usize {
+        if self.bottleneck { 4 * width } else { width }
+    }
+
+    fn block(&self, layers: &Layers, inputs: usize, width: usize, stride: usize) -> Block {
+        let outputs = self.outputs(width);
+        let reshapes = stride != 1 || inputs != outputs;
+        let downsample = reshapes.then(|| ConvNorm {
+            conv: layers.conv([inputs, outputs], window(1).stride(stride)),
+            bn: self.shortcut_norm.then(|| layers.norm(outputs)),
+        });
+        let wide = window(3).padding(1);
+        let (conv1, conv2, conv3) = match self.bottleneck {
+            false => (
+                layers.conv_norm([inputs, width], wide.stride(stride)),
+                layers.conv_norm([width, width], wide),
+                None,
+            ),
+            true => (
+                layers.conv_norm([inputs, width], window(1)),
+                layers.conv_norm([width, width], wide.stride(stride)),
+                Some(layers.conv_norm([width, outputs], window(1))),
+            ),
+        };
+        Block { conv1, conv2, conv3, downsample }
+    }
+}
+
+impl ResNet {
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have another number of channels.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.average.forward(self.features(images)).flatten(1, 3); // [b, 512], bottlenecks: 2048
+        self.fc.forward(x) // [b, classes]
+    }
+
+    /// Images `[batch, channels, height, width]` to the last feature map, at 224 pixels `[batch,
+    /// 512, 7, 7]`, of bottlenecks `[batch, 2048, 7, 7]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let stage = |blocks: &[Block], x| blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
+        let x = match &self.pool {
+            Some(pool) => pool.forward(x), // [b, 64, 56, 56]
+            None => x,
+        };
+        let x = stage(&self.layer1, x); // [b, 64, 56, 56], bottlenecks: [b, 256, 56, 56]
+        let x = stage(&self.layer2, x); // [b, 128, 28, 28], bottlenecks: [b, 512, 28, 28]
+        let x = stage(&self.layer3, x); // [b, 256, 14, 14], bottlenecks: [b, 1024, 14, 14]
+        stage(&self.layer4, x) // [b, 512, 7, 7], bottlenecks: [b, 2048, 7, 7]
+    }
+
+    fn layers(&self) -> [(&'static str, &[Block]); 4] {
+        [
+            ("layer1", &self.layer1),
+            ("layer2", &self.layer2),
+            ("layer3", &self.layer3),
+            ("layer4", &self.layer4),
+        ]
+    }
+}
+
+impl Block {
+    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`, each
+    /// side halved in the first block of all stages but the first.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.downsample {
+            Some(downsample) => downsample.forward(x.clone()),
+            None => x.clone(),
+        };
+        let x = self.conv1.forward_relu(x);
+        match &self.conv3 {
+            None => self.conv2.forward_add_relu(x, shortcut),
+            Some(conv3) => conv3.forward_add_relu(self.conv2.forward_relu(x), shortcut),
+        }
+    }
+
+    fn fold(self) -> Self {
+        Self {
+            conv1: self.conv1.fold(),
+            conv2: self.conv2.fold(),
+            conv3: self.conv3.map(ConvNorm::fold),
+            downsample: self.downsample.map(ConvNorm::fold),
+        }
+    }
+
+    fn trace(&self, name: &str, trace: &mut Trace) {
+        let input = trace.shape;
+        trace.conv_norm(&format!("{name}.conv1"), &self.conv1);
+        trace.conv_norm(&format!("{name}.conv2"), &self.conv2);
+        if let Some(conv3) = &self.conv3 {
+            trace.conv_norm(&format!("{name}.conv3"), conv3);
+        }
+        if let Some(downsample) = &self.downsample {
+            trace.shape = input;
+            trace.conv_norm(&format!("{name}.downsample"), downsample);
+        }
+    }
+}
+
+impl ConvNet for ResNet {
+    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
+        at_least(1, "ResNet", self.conv1.conv.weight.lazy_shape()[1], image)
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        trace.conv_norm("conv1", &self.conv1);
+        if let Some(pool) = &self.pool {
+            trace.max_pool("maxpool", pool);
+        }
+        for (name, blocks) in self.layers() {
+            for (index, block) in blocks.iter().enumerate() {
+                block.trace(&format!("{name}.{index}"), trace);
+            }
+        }
+        trace.average_to("avgpool", &self.average);
+        trace.linear("fc", &self.fc);
+    }
+
+    /// torchvision has each normalization beside its convolution: `conv1` and `bn1`; in a shortcut
+    /// they are `0` and `1`.
+    fn torchvision_name(&self, layer: &str) -> String {
+        match layer.rsplit_once('.') {
+            Some((shortcut, "conv")) if shortcut.ends_with("downsample") => format!("{shortcut}.0"),
+            Some((shortcut, "bn")) if shortcut.ends_with("downsample") => format!("{shortcut}.1"),
+            Some((convolution, "conv")) => convolution.to_owned(),
+            Some((convolution, "bn")) => convolution.replace("conv", "bn"),
+            _ => layer.to_owned(),
+        }
+    }
+
+    fn classifier(&self) -> &'static [&'static str] {
+        &["fc"]
+    }
+
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        Self {
+            conv1: network.conv1.fold(),
+            layer1: fold_all(network.layer1, Block::fold),
+            layer2: fold_all(network.layer2, Block::fold),
+            layer3: fold_all(network.layer3, Block::fold),
+            layer4: fold_all(network.layer4, Block::fold),
+            ..network
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Weights from files and into them. The files in `tests/files` are made by `tests/files.py`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::*;
+use crate::{
+    DenseNet, DenseNetConfig, Initialization, LoadOptions, ResNetConfig, VggConfig, WeightsError,
+};
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
+}
+
+/// The narrow DenseNet that the files are of.
+fn config() -> DenseNetConfig {
+    DenseNetConfig::new(vec![2, 2], 4, 8, Initialization::XAVIER).with_classes(10)
+}
+
+fn network() -> DenseNet {
+    config().init(&Device::flex())
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    images: Vec<f64>,
+    logits: Vec<f64>,
+}
+
+fn expected() -> Expected {
+    serde_json::from_str(include_str!("../../tests/files/expected.json")).unwrap()
+}
+
+fn images() -> Tensor<4> {
+    let images = TensorData::new(expected().images, [2, 3, 32, 32]).convert::<f32>();
+    Tensor::from_data(images, &Device::flex())
+}
+
+fn refused(name: &str) -> String {
+    network().load(file(name)).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn every_form_of_a_file_leads_to_pytorchs_logits() {
+    for (name, tolerance) in [
+        ("zip.pth", 1e-5),
+        ("legacy.pth", 1e-5),
+        ("old_names.pth", 1e-5),
+        ("nested.pth", 1e-5),
+        ("plain.safetensors", 1e-5),
+        ("half.pth", 2e-2),
+    ] {
+        let network = network().load(file(name)).unwrap();
+        assert_near(name, &values(network.forward(images())), &expected().logits, tolerance);
+    }
+}
+
+/// Into a network that trains, too, and into one that can be any.
+#[test]
+fn weights_load_wherever_the_network_is() {
+    let device = Device::flex().autodiff();
+    let network = config().init(&device).load(file("zip.pth")).unwrap();
+    assert!(network.classifier.weight.val().is_require_grad());
+    let logits = network.valid().forward(images());
+    assert_near("trains", &values(logits), &expected().logits, 1e-5);
+
+    let any = NetworkConfig::DenseNet(config()).init(&Device::flex());
+    let any = any.load(file("plain.safetensors")).unwrap();
+    assert_near("any", &values(any.forward(images())), &expected().logits, 1e-5);
+}
+
+#[test]
+fn saved_weights_load_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    network().load(file("zip.pth")).unwrap().save(&path).unwrap();
+    let again = network().load(&path).unwrap();
+    assert_near("saved", &values(again.forward(images())), &expected().logits, 1e-5);
+
+    // The same names and bytes as PyTorch's own file, but for the counters of batches.
+    let entries = |path: &std::path::Path| {
+        let bytes = std::fs::read(path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut entries: Vec<_> = tensors
+            .iter()
+            .filter(|(name, _)| !name.ends_with("num_batches_tracked"))
+            .map(|(name, view)| (name.to_owned(), view.shape().to_vec(), view.data().to_vec()))
+            .collect();
+        entries.sort();
+        entries
+    };
+    assert_eq!(entries(&path), entries(&file("plain.safetensors")));
+
+    // What a run saves: Burn's own format and names.
+    let path = folder.path().join("weights.bpk");
+    again.clone().into_record().save(&path).unwrap();
+    let again = network().load(&path).unwrap();
+    assert_near("burnpack", &values(again.forward(images())), &expected().logits, 1e-5);
+}
+
+/// Saving in the middle of training takes the last batch into the moving averages.
+#[test]
+fn saved_weights_know_the_last_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let device = Device::flex().autodiff();
+    let network = config().init(&device);
+    network.forward(Tensor::from_inner(images()));
+    network.save(&path).unwrap();
+    let again = self::network().load(&path).unwrap();
+    let expected = values(network.valid().forward(images()));
+    assert_near("saved", &values(again.forward(images())), &expected, 1e-5);
+}
+
+/// Every torchvision network's own file finds its way back: all families' names.
+#[test]
+fn every_family_loads_what_it_saves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let device = Device::flex();
+    for (architecture, preset) in [
+        (Architecture::LeNetBn, Preset::D2l),
+        (Architecture::Vgg16Bn, Preset::Small),
+        (Architecture::Nin, Preset::D2l),
+        (Architecture::GoogLeNet, Preset::Imagenet),
+        (Architecture::ResNet50, Preset::Imagenet),
+        (Architecture::Wrn16_4, Preset::Small),
+        (Architecture::DenseNet, Preset::D2l),
+    ] {
+        let config = architecture.config(preset).unwrap().with_classes(10);
+        let (network, _) = fill(&config, &device);
+        network.save(&path).unwrap();
+        let again = config.init(&device).load(&path).unwrap();
+        let images = reference::of(architecture, preset).images(&device);
+        let expected = values(network.forward(images.clone()));
+        assert_eq!(values(again.forward(images)), expected, "{architecture}");
+    }
+}
+
+/// torchvision publishes GoogLeNet's weights with the auxiliary classifiers.
+#[test]
+fn auxiliary_classifiers_in_a_file_may_be_left_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let config = crate::GoogLeNetConfig::imagenet().with_classes(10);
+    let with_heads = config.clone().with_auxiliary(true).init(&Device::flex());
+    with_heads.save(&path).unwrap();
+    config.init(&Device::flex()).load(&path).unwrap();
+    // The other way round they are missing.
+    config.init(&Device::flex()).save(&path).unwrap();
+    let error = with_heads.load(&path).unwrap_err().to_string();
+    assert!(error.contains("missing (18): aux1.conv.bn.bias"), "{error}");
+}
+
+#[test]
+fn the_classifier_may_be_replaced() {
+    let seven = config().with_classes(7);
+    let error = seven.init(&Device::flex()).load(file("zip.pth")).unwrap_err();
+    let message = error.to_string();
+    for part in [
+        "of another shape (2)",
+        "classifier.weight is [10, 16] in the file, [7, 16] in the network",
+        "new classifier",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let WeightsError::Mismatch { mismatch, .. } = error else { panic!("{error}") };
+    assert_eq!(mismatch.shapes.len(), 2);
+
+    let options = LoadOptions::default().with_new_classifier();
+    let fresh = seven.init(&Device::flex());
+    let loaded = fresh.clone().load_with(file("zip.pth"), options).unwrap();
+    assert_eq!(loaded.forward(images()).dims(), [2, 7]);
+    // The trunk is the file's, the classifier is not.
+    let trunk = network().load(file("zip.pth")).unwrap();
+    let features = |network: &DenseNet| network.features(images()).into_data();
+    assert_eq!(features(&loaded), features(&trunk));
+    assert_eq!(loaded.classifier.weight.to_data(), fresh.classifier.weight.to_data());
+}
+
+/// A grey image leads to what it leads to as a colour image of three equal channels.
+#[test]
+fn colour_weights_see_grey_images() {
+    let grey = config().with_channels(1);
+    let error = grey.init(&Device::flex()).load(file("zip.pth")).unwrap_err().to_string();
+    assert!(error.contains("made for colour images"), "{error}");
+
+    let options = LoadOptions::default().with_grey_images();
+    let loaded = grey.init(&Device::flex()).load_with(file("zip.pth"), options).unwrap();
+    let images = images().narrow(1, 0, 1);
+    let as_colour = Tensor::cat(vec![images.clone(), images.clone(), images.clone()], 1);
+    let expected = values(network().load(file("zip.pth")).unwrap().forward(as_colour));
+    assert_near("grey", &values(loaded.forward(images)), &expected, 1e-5);
+}
+
+#[test]
+fn another_networks_weights_are_refused_with_a_list() {
+    let network = ResNetConfig::resnet18().init(&Device::flex());
+    let error = network.load(file("zip.pth")).unwrap_err();
+    let message = error.to_string();
+    for part in ["missing (102): bn1.bias, ", "unexpected (", "do not fit this network", " more"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(message.lines().count() <= 4, "{message}");
+    let WeightsError::Mismatch { mismatch, .. } = error else { panic!("{error}") };
+    assert_eq!(mismatch.missing.len(), 102);
+    assert!(mismatch.unexpected.contains(&"features.norm5.weight".to_owned()));
+
+    // A family's own variants differ in some names, or in shapes.
+    let deeper = DenseNetConfig::new(vec![2, 3], 4, 8, Initialization::XAVIER).with_classes(10);
+    let error = deeper.init(&Device::flex()).load(file("zip.pth")).unwrap_err().to_string();
+    assert!(error.contains("denseblock2.denselayer3.conv1.weight"), "{error}");
+    assert!(error.contains("classifier.weight is [10, 16] in the file, [10, 20]"), "{error}");
+}
+
+/// A pickle can name any function to call; none is.
+#[test]
+fn a_hostile_file_runs_nothing() {
+    for name in ["hostile.pth", "hostile.pt"] {
+        // The weights of the first are found beside what is hostile, and are those of the network.
+        match network().load(file(name)) {
+            Ok(network) => {
+                assert_near(name, &values(network.forward(images())), &expected().logits, 1e-5);
+            }
+            Err(error) => assert!(error.to_string().starts_with("cannot read the weights")),
+        }
+        for folder in [".", env!("CARGO_MANIFEST_DIR"), "../.."] {
+            let trace = PathBuf::from(folder).join("executed-by-a-weights-file");
+            assert!(!trace.exists(), "{name} was executed");
+        }
+    }
+}
+
+/// A tensor of 10^15 values in a few bytes: a stride of zero. Nothing of that size is allocated.
+#[test]
+fn a_vast_tensor_is_refused() {
+    let error = refused("vast.pth");
+    assert!(error.contains("vast.pth"), "{error}");
+
+    // safetensors' header may claim what it likes.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vast.safetensors");
+    let header = r#"{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(network().load(&path).is_err());
+    std::fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
+    assert!(network().load(&path).is_err());
+}
+
+#[test]
+fn what_is_no_weights_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes, expected) in [
+        ("empty.pth", &b""[..], "the file is empty"),
+        ("text.pth", b"not a checkpoint at all", "cannot read the weights"),
+        ("text.safetensors", b"not a checkpoint at all", "cannot read the weights"),
+        ("text.bpk", b"not a checkpoint at all", "cannot read the weights"),
+        ("weights.onnx", b"?", "expected a file named .pth, .pt, .safetensors or .bpk"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let error = network().load(&path).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(name), "{error}");
+    }
+    let error = network().load(folder.path().join("none.pth")).unwrap_err().to_string();
+    assert!(error.contains("No such file") || error.contains("cannot find"), "{error}");
+    assert!(network().load(folder.path().with_extension("pth")).is_err());
+}
+
+/// Cut short anywhere, or with a bit turned over anywhere, a file is an error or, where the bit lies
+/// in a weight or in a name that does not count, a network; never a panic.
+#[test]
+fn damaged_files_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let bpk = folder.path().join("whole.bpk");
+    network().into_record().save(&bpk).unwrap();
+    for whole in [file("zip.pth"), file("legacy.pth"), file("plain.safetensors"), bpk] {
+        let bytes = std::fs::read(&whole).unwrap();
+        let extension = whole.extension().unwrap().to_str().unwrap();
+        let path = folder.path().join("damaged").with_extension(extension);
+        for cut in (0..40).chain((40..bytes.len()).step_by(bytes.len() / 60)) {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let error = network().load(&path).map(|_| ());
+            assert!(error.is_err(), "{} cut to {cut} bytes was taken", whole.display());
+        }
+        let positions = uniform("positions", 150);
+        for (round, position) in positions.into_iter().enumerate() {
+            let mut damaged = bytes.clone();
+            // Half of them near the beginning, where a header would lie.
+            let range = if round % 2 == 0 { bytes.len() } else { bytes.len().min(2000) };
+            let index = ((position + 1.0) / 2.0 * range as f64) as usize;
+            damaged[index] ^= 1 << (round % 8);
+            std::fs::write(&path, &damaged).unwrap();
+            let _ = network().load(&path);
+        }
+    }
+}
+
+#[test]
+fn weights_are_written_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = network().save(folder.path().join("weights.pth")).unwrap_err().to_string();
+    assert!(error.contains("expected a file named .safetensors"), "{error}");
+    let error = network().save(folder.path().join("none/weights.safetensors")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write the weights"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// A folded `vgg11_bn` is a `vgg11`, and its file too.
+#[test]
+fn a_folded_vgg_is_one_without_normalization() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let config = |batch_norm| VggConfig::vgg11(batch_norm).with_classes(10).with_units(Some(16));
+    let (network, _) = fill(&NetworkConfig::Vgg(config(true)), &Device::flex());
+    let images = images();
+    let expected = values(network.forward(images.clone()));
+    network.prepare_for_prediction().save(&path).unwrap();
+    let plain = config(false).init(&Device::flex()).load(&path).unwrap();
+    assert_near("folded", &values(plain.forward(images)), &expected, 1e-4);
+}

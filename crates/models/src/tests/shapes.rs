@@ -1,0 +1,328 @@
+//! What the comments and tables in the networks' files say of shapes is so.
+
+use super::*;
+use crate::{AlexNet, DenseNet, GoogLeNet, LeNet, Nin, ResNet, Vgg, WideResNet};
+
+/// What the feature map is after each stage, found by running the stages one by one.
+trait Stages {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>>;
+}
+
+impl Stages for LeNet {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let conv1 = self.conv1.forward(images);
+        let pool1 = self.pool.forward(conv1.clone());
+        let conv2 = self.conv2.forward(pool1.clone());
+        let pool2 = self.pool.forward(conv2.clone());
+        vec![conv1, pool1, conv2, pool2]
+    }
+}
+
+impl Stages for AlexNet {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let conv1 = self.conv1.forward(images);
+        let pool1 = self.pool.forward(conv1.clone());
+        let conv2 = self.conv2.forward(pool1.clone());
+        let pool2 = self.pool.forward(conv2.clone());
+        let conv3 = self.conv3.forward(pool2.clone());
+        let conv4 = self.conv4.forward(conv3.clone());
+        let conv5 = self.conv5.forward(conv4.clone());
+        let pool5 = self.pool.forward(conv5.clone());
+        vec![conv1, pool1, conv2, pool2, conv3, conv4, conv5, pool5]
+    }
+}
+
+impl Stages for Vgg {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut x = images;
+        let stages = self.stages.iter().map(|stage| {
+            x = self.pool.forward(stage.iter().fold(x.clone(), |x, conv| conv.forward_relu(x)));
+            x.clone()
+        });
+        stages.collect()
+    }
+}
+
+impl Stages for Nin {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let block1 = self.block1.forward(images);
+        let pool1 = self.pool.forward(block1.clone());
+        let block2 = self.block2.forward(pool1.clone());
+        let pool2 = self.pool.forward(block2.clone());
+        let block3 = self.block3.forward(pool2.clone());
+        let pool3 = self.pool.forward(block3.clone());
+        let block4 = self.block4.forward(pool3.clone());
+        vec![block1, pool1, block2, pool2, block3, pool3, block4]
+    }
+}
+
+impl Stages for GoogLeNet {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut stages = vec![self.conv1.forward_relu(images)];
+        let mut next = |layer: &dyn Fn(Tensor<4>) -> Tensor<4>| {
+            let x = layer(stages[stages.len() - 1].clone());
+            stages.push(x);
+        };
+        next(&|x| self.pool.forward(x));
+        next(&|x| self.conv2.forward_relu(x));
+        next(&|x| self.conv3.forward_relu(x));
+        next(&|x| self.pool.forward(x));
+        next(&|x| self.inception3a.forward(x));
+        next(&|x| self.inception3b.forward(x));
+        next(&|x| self.pool.forward(x));
+        next(&|x| self.inception4a.forward(x));
+        next(&|x| self.inception4b.forward(x));
+        next(&|x| self.inception4c.forward(x));
+        next(&|x| self.inception4d.forward(x));
+        next(&|x| self.inception4e.forward(x));
+        next(&|x| self.pool4.forward(x));
+        next(&|x| self.inception5a.forward(x));
+        next(&|x| self.inception5b.forward(x));
+        stages
+    }
+}
+
+impl Stages for ResNet {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut stages = vec![self.conv1.forward_relu(images)];
+        if let Some(pool) = &self.pool {
+            stages.push(pool.forward(stages[0].clone()));
+        }
+        for blocks in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
+            let x = stages[stages.len() - 1].clone();
+            stages.push(blocks.iter().fold(x, |x, block| block.forward(x)));
+        }
+        stages
+    }
+}
+
+impl Stages for WideResNet {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut stages = vec![self.conv1.forward(images)];
+        for blocks in [&self.group1, &self.group2, &self.group3] {
+            let x = stages[stages.len() - 1].clone();
+            stages.push(blocks.iter().fold(x, |x, block| block.forward(x)));
+        }
+        stages
+    }
+}
+
+impl Stages for DenseNet {
+    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut stages = vec![self.conv0.forward(images)];
+        if let Some(pool) = &self.pool0 {
+            stages.push(pool.forward(stages[0].clone()));
+        }
+        for (index, block) in self.blocks.iter().enumerate() {
+            let mut x = stages[stages.len() - 1].clone();
+            for layer in block {
+                x = Tensor::cat(vec![x.clone(), layer.forward(x)], 1);
+            }
+            stages.push(x.clone());
+            if let Some(transition) = self.transitions.get(index) {
+                stages.push(transition.forward(x));
+            }
+        }
+        stages
+    }
+}
+
+/// `[channels, side]` after each stage at the preset's size, as the comments and tables have it.
+fn table(architecture: Architecture, preset: Preset) -> Vec<[usize; 2]> {
+    use Architecture::*;
+    match (preset, architecture) {
+        (_, LeNet) => vec![[6, 28], [6, 14], [16, 10], [16, 5]],
+        (_, LeNetBn) => vec![[6, 24], [6, 12], [16, 8], [16, 4]],
+        (Preset::D2l, AlexNet) => {
+            vec![[96, 54], [96, 26], [256, 26], [256, 12], [384, 12], [384, 12], [256, 12], [256, 5]]
+        }
+        (_, AlexNet) => {
+            vec![[64, 55], [64, 27], [192, 27], [192, 13], [384, 13], [256, 13], [256, 13], [256, 6]]
+        }
+        (Preset::D2l, Vgg11) => vec![[16, 112], [32, 56], [64, 28], [128, 14], [128, 7]],
+        (Preset::Small, Vgg16Bn) => vec![[64, 14], [128, 7], [256, 4], [512, 2], [512, 1]],
+        (_, Vgg11 | Vgg11Bn | Vgg13 | Vgg13Bn | Vgg16 | Vgg16Bn | Vgg19 | Vgg19Bn) => {
+            vec![[64, 112], [128, 56], [256, 28], [512, 14], [512, 7]]
+        }
+        (Preset::D2l, Nin) => {
+            vec![[96, 54], [96, 26], [256, 26], [256, 12], [384, 12], [384, 5], [10, 5]]
+        }
+        (_, Nin) => vec![[96, 54], [96, 27], [256, 27], [256, 13], [384, 13], [384, 6], [1000, 6]],
+        (preset, GoogLeNet) => {
+            let [a, b, c, d, e] = match preset {
+                Preset::D2l => [48, 24, 12, 6, 3],
+                _ => [112, 56, 28, 14, 7],
+            };
+            vec![
+                [64, a],
+                [64, b],
+                [64, b],
+                [192, b],
+                [192, c],
+                [256, c],
+                [480, c],
+                [480, d],
+                [512, d],
+                [512, d],
+                [512, d],
+                [528, d],
+                [832, d],
+                [832, e],
+                [832, e],
+                [1024, e],
+            ]
+        }
+        (Preset::D2l, ResNet18) => vec![[64, 48], [64, 24], [64, 24], [128, 12], [256, 6], [512, 3]],
+        (Preset::Small, ResNet18) => vec![[64, 28], [64, 28], [128, 14], [256, 7], [512, 4]],
+        (_, ResNet18 | ResNet34) => {
+            vec![[64, 112], [64, 56], [64, 56], [128, 28], [256, 14], [512, 7]]
+        }
+        (_, ResNet50 | ResNet101 | ResNet152) => {
+            vec![[64, 112], [64, 56], [256, 56], [512, 28], [1024, 14], [2048, 7]]
+        }
+        (_, Wrn16_4 | Wrn40_4) => vec![[16, 28], [64, 28], [128, 14], [256, 7]],
+        (_, Wrn28_10) => vec![[16, 28], [160, 28], [320, 14], [640, 7]],
+        (_, DenseNet) => vec![
+            [64, 48],
+            [64, 24],
+            [192, 24],
+            [96, 12],
+            [224, 12],
+            [112, 6],
+            [240, 6],
+            [120, 3],
+            [248, 3],
+        ],
+        (_, DenseNetBc) => vec![[24, 28], [216, 28], [108, 14], [300, 14], [150, 7], [342, 7]],
+        (_, DenseNet121 | DenseNet161 | DenseNet169 | DenseNet201) => {
+            // The table of the paper: growth rate, and the layers of each block.
+            let (growth, depths) = match architecture {
+                DenseNet121 => (32, [6, 12, 24, 16]),
+                DenseNet161 => (48, [6, 12, 36, 24]),
+                DenseNet169 => (32, [6, 12, 32, 32]),
+                _ => (32, [6, 12, 48, 32]),
+            };
+            let mut channels = 2 * growth;
+            let mut stages = vec![[channels, 112], [channels, 56]];
+            for (index, depth) in depths.into_iter().enumerate() {
+                channels += depth * growth;
+                stages.push([channels, 56 >> index]);
+                if index < 3 {
+                    channels /= 2;
+                    stages.push([channels, 28 >> index]);
+                }
+            }
+            stages
+        }
+    }
+}
+
+#[test]
+fn stages_have_the_shapes_of_the_tables() {
+    let device = Device::flex();
+    for (architecture, preset) in all() {
+        let what = format!("{architecture} ({preset})");
+        // Narrow where the table does not show it, for the sake of time.
+        let config = match architecture.config(preset).unwrap() {
+            NetworkConfig::Vgg(config) => {
+                let units = config.units.map(|_| 16);
+                NetworkConfig::Vgg(config.with_units(units))
+            }
+            config => config,
+        };
+        let network = config.init(&device);
+        let [channels, height, width] = architecture.image(preset).unwrap();
+        let images = Tensor::zeros([1, channels, height, width], &device);
+        let stages = match &network {
+            Network::LeNet(network) => network.stages(images.clone()),
+            Network::AlexNet(network) => network.stages(images.clone()),
+            Network::Vgg(network) => network.stages(images.clone()),
+            Network::Nin(network) => network.stages(images.clone()),
+            Network::GoogLeNet(network) => network.stages(images.clone()),
+            Network::ResNet(network) => network.stages(images.clone()),
+            Network::WideResNet(network) => network.stages(images.clone()),
+            Network::DenseNet(network) => network.stages(images.clone()),
+        };
+        let expected = table(architecture, preset);
+        let expected: Vec<_> = expected.into_iter().map(|[c, side]| [1, c, side, side]).collect();
+        let found: Vec<_> = stages.iter().map(Tensor::dims).collect();
+        assert_eq!(found, expected, "{what}");
+
+        let features = network.features(images.clone());
+        assert_eq!(features.dims(), expected[expected.len() - 1], "{what}");
+        let classes = if preset == Preset::Imagenet { 1000 } else { 10 };
+        assert_eq!(network.forward(images).dims(), [1, classes], "{what}");
+    }
+}
+
+#[test]
+fn channels_and_classes_are_the_callers_choice() {
+    let device = Device::flex();
+    for (architecture, channels, side) in [
+        (Architecture::LeNet, 3, 28),
+        (Architecture::AlexNet, 1, 63),
+        (Architecture::Nin, 1, 67),
+        (Architecture::GoogLeNet, 1, 32),
+        (Architecture::ResNet18, 1, 32),
+        (Architecture::Wrn16_4, 3, 32),
+        (Architecture::DenseNet121, 1, 32),
+    ] {
+        let preset = architecture.presets().last().unwrap();
+        let config = architecture.config(preset).unwrap().with_channels(channels).with_classes(7);
+        let images = Tensor::zeros([2, channels, side, side], &device);
+        assert_eq!(config.init(&device).forward(images).dims(), [2, 7], "{architecture}");
+    }
+}
+
+/// The smallest image works, and one pixel less is refused with the number.
+#[test]
+fn images_that_are_too_small_are_refused() {
+    let device = Device::flex();
+    for (architecture, preset, side) in [
+        (Architecture::AlexNet, Preset::Imagenet, 63),
+        (Architecture::AlexNet, Preset::D2l, 65),
+        (Architecture::Vgg11, Preset::D2l, 32),
+        (Architecture::Vgg16Bn, Preset::Small, 17),
+        (Architecture::Nin, Preset::D2l, 67),
+        (Architecture::Nin, Preset::Imagenet, 39),
+        (Architecture::GoogLeNet, Preset::Imagenet, 15),
+        (Architecture::GoogLeNet, Preset::D2l, 1),
+        (Architecture::ResNet18, Preset::Imagenet, 1),
+        (Architecture::DenseNet121, Preset::Imagenet, 29),
+        (Architecture::DenseNet, Preset::D2l, 29),
+        (Architecture::DenseNetBc, Preset::Small, 4),
+        (Architecture::Wrn16_4, Preset::Small, 1),
+    ] {
+        let what = format!("{architecture} ({preset})");
+        let network = architecture.config(preset).unwrap().with_classes(2).init(&device);
+        let [channels, _, _] = architecture.image(preset).unwrap();
+        let images = Tensor::zeros([1, channels, side, side], &device);
+        assert_eq!(network.forward(images).dims(), [1, 2], "{what}");
+        let refused = network.check([channels, side, side - 1]).map_err(|error| error.to_string());
+        let expected = format!("at least {side} x {side} pixels, got {side} x {}", side - 1);
+        assert!(refused.unwrap_err().ends_with(&expected), "{what}");
+    }
+}
+
+#[test]
+#[should_panic = "LeNet takes images of 28 x 28 pixels, got 32 x 32"]
+fn lenet_takes_one_size() {
+    let device = Device::flex();
+    LeNetConfig::lenet().init(&device).forward(Tensor::zeros([1, 1, 32, 32], &device));
+}
+
+#[test]
+#[should_panic = "AlexNet takes images of at least 63 x 63 pixels, got 62 x 80"]
+fn a_small_image_panics_with_a_sentence() {
+    let device = Device::flex();
+    let config = crate::AlexNetConfig::imagenet();
+    config.init(&device).forward(Tensor::zeros([1, 3, 62, 80], &device));
+}
+
+#[test]
+#[should_panic = "this ResNet takes images of 3 channels, got 1"]
+fn grey_images_are_not_colour_images() {
+    let device = Device::flex();
+    let config = crate::ResNetConfig::resnet18();
+    config.init(&device).forward(Tensor::zeros([1, 1, 32, 32], &device));
+}

@@ -1,0 +1,270 @@
+//! # Wide residual networks: wider, not deeper
+//!
+//! Zagoruyko and Komodakis, [Wide residual networks](https://arxiv.org/abs/1605.07146) (2016), on
+//! the blocks of He et al., [Identity mappings in deep residual
+//! networks](https://arxiv.org/abs/1603.05027) (2016). Each doubling of a ResNet's depth gains less,
+//! and long chains of thin layers keep a GPU waiting. Sixteen layers, some times as wide, are as
+//! accurate as a thousand thin ones and train several times as fast.
+//!
+//! Normalization and rectifier stand *before* each convolution, so that nothing is in the way along
+//! the shortcuts:
+//!
+//! ```text
+//!   x ----+--> bn --> relu --> conv --> bn --> relu --> conv --(+)--> f(x) + x
+//!         +-------------------------- shortcut ---------------+
+//! ```
+//!
+//! WRN-D-K has D layers and K times the channels of the first ResNets for small images, 16, 32 and
+//! 64. Its three stages have (D - 4) / 6 blocks each. None of these has dropout in its blocks.
+//!
+//! | | depth, width | parameters, grey images of 10 classes |
+//! |---|---|---|
+//! | [`wrn_16_4`](WideResNetConfig::wrn_16_4) | 16, 4 | 2,748,602 |
+//! | [`wrn_28_10`](WideResNetConfig::wrn_28_10) | 28, 10 | 36,478,906 |
+//! | [`wrn_40_4`](WideResNetConfig::wrn_40_4) | 40, 4 | 8,948,922 |
+//!
+//! | stage, at 28 x 28 pixels | output |
+//! |---|---|
+//! | conv1, 3 x 3 | 16 x 28 x 28 |
+//! | group1 | 16 K x 28 x 28 |
+//! | group2 | 32 K x 14 x 14 |
+//! | group3 | 64 K x 7 x 7 |
+//! | fc | 10 |
+
+use batch_norm::BatchNorm;
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{Linear, conv::Conv2d, pool::AdaptiveAvgPool2d},
+    tensor::{Device, Tensor},
+};
+
+use crate::{
+    ConvNet, ImageError, Implementation, Initialization,
+    blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
+    conv_net::{assert_takes, at_least},
+    init::{HE_FAN_OUT, PYTORCH},
+    summary::Trace,
+};
+
+/// Everything that distinguishes one wide residual network from another.
+#[derive(Config, Debug)]
+pub struct WideResNetConfig {
+    /// Channels of the images: 1 for grey, 3 for colour.
+    #[config(default = 1)]
+    pub channels: usize,
+    /// Number of classes.
+    #[config(default = 10)]
+    pub classes: usize,
+    /// Layers with weights: 4 more than a multiple of 6.
+    pub depth: usize,
+    /// How many times as wide as 16, 32 and 64 channels.
+    pub width: usize,
+    /// What computes the batch normalization.
+    #[config(default = "Implementation::Kernel")]
+    pub implementation: Implementation,
+}
+
+/// A wide residual network, for images of any size; made for 28 to 32 pixels.
+///
+/// Made by [`WideResNetConfig::init`]. The module's documentation has the figure.
+#[derive(Module, Debug)]
+pub struct WideResNet {
+    /// The stem: 3 x 3, to 16 channels.
+    pub conv1: Conv2d,
+    /// Keeps the size of the image.
+    pub group1: Vec<WideBlock>,
+    /// Halves the image, doubles the channels.
+    pub group2: Vec<WideBlock>,
+    /// Halves the image, doubles the channels.
+    pub group3: Vec<WideBlock>,
+    /// After the last sum.
+    pub bn: BatchNorm,
+    /// Over the whole feature map.
+    pub average: AdaptiveAvgPool2d,
+    /// To the classes.
+    pub fc: Linear,
+}
+
+/// A residual block that normalizes before it convolves.
+#[derive(Module, Debug)]
+pub struct WideBlock {
+    /// Of the block's input.
+    pub bn1: BatchNorm,
+    /// 3 x 3, and the normalization after it.
+    pub conv1: ConvNorm,
+    /// 3 x 3.
+    pub conv2: Conv2d,
+    /// Where input and output differ in shape: 1 x 1, on the normalized input.
+    pub shortcut: Option<Conv2d>,
+}
+
+impl WideResNetConfig {
+    /// WRN-16-4.
+    pub fn wrn_16_4() -> Self {
+        Self::new(16, 4)
+    }
+
+    /// WRN-28-10.
+    pub fn wrn_28_10() -> Self {
+        Self::new(28, 10)
+    }
+
+    /// WRN-40-4.
+    pub fn wrn_40_4() -> Self {
+        Self::new(40, 4)
+    }
+
+    /// The network with fresh weights: He's.
+    ///
+    /// # Panics
+    ///
+    /// If the depth is not 4 more than a multiple of 6, or the network has no blocks.
+    pub fn init(&self, device: &Device) -> WideResNet {
+        let depth = self.depth;
+        assert!(
+            depth >= 10 && (depth - 4) % 6 == 0,
+            "a wide residual network has 6 n + 4 layers, n at least 1, not {depth}"
+        );
+        let layers = Layers {
+            initialization: &Initialization {
+                convolution: HE_FAN_OUT,
+                linear: PYTORCH,
+                zero_biases: false,
+            },
+            bias: false,
+            batch_norm: true,
+            epsilon: EPSILON,
+            implementation: self.implementation,
+            device,
+        };
+        let mut channels = 16;
+        let mut group = |width, stride| {
+            let blocks = (0..(depth - 4) / 6).map(|index| {
+                let stride = if index == 0 { stride } else { 1 };
+                let inputs = std::mem::replace(&mut channels, width);
+                block(&layers, inputs, width, stride)
+            });
+            blocks.collect()
+        };
+        WideResNet {
+            conv1: layers.conv([self.channels, 16], window(3).padding(1)),
+            group1: group(16 * self.width, 1),
+            group2: group(32 * self.width, 2),
+            group3: group(64 * self.width, 2),
+            bn: layers.norm(64 * self.width),
+            average: average_to(1),
+            fc: layers.linear([64 * self.width, self.classes]),
+        }
+    }
+}
+
+fn block(layers: &Layers, inputs: usize, outputs: usize, stride: usize) -> WideBlock {
+    let reshapes = stride != 1 || inputs != outputs;
+    WideBlock {
+        bn1: layers.norm(inputs),
+        conv1: layers.conv_norm([inputs, outputs], window(3).stride(stride).padding(1)),
+        conv2: layers.conv([outputs, outputs], window(3).padding(1)),
+        shortcut: reshapes.then(|| layers.conv([inputs, outputs], window(1).stride(stride))),
+    }
+}
+
+impl WideResNet {
+    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have another number of channels.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.average.forward(self.features(images)).flatten(1, 3); // [b, 64 K]
+        self.fc.forward(x) // [b, classes]
+    }
+
+    /// Images `[batch, channels, height, width]` to the last feature map, at 28 pixels `[batch,
+    /// 64 K, 7, 7]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let group = |blocks: &[WideBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.conv1.forward(images); // [b, 16, 28, 28]
+        let x = group(&self.group1, x); // [b, 16 K, 28, 28]
+        let x = group(&self.group2, x); // [b, 32 K, 14, 14]
+        let x = group(&self.group3, x); // [b, 64 K, 7, 7]
+        self.bn.forward_relu(x) // [b, 64 K, 7, 7]
+    }
+
+    fn groups(&self) -> [(&'static str, &[WideBlock]); 3] {
+        [("group1", &self.group1), ("group2", &self.group2), ("group3", &self.group3)]
+    }
+}
+
+impl WideBlock {
+    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`, each
+    /// side halved in the first block of all groups but the first.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let activated = self.bn1.forward_relu(x.clone());
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(activated.clone()),
+            None => x,
+        };
+        self.conv2.forward(self.conv1.forward_relu(activated)) + shortcut
+    }
+
+    fn fold(self) -> Self {
+        Self { conv1: self.conv1.fold(), ..self }
+    }
+
+    fn trace(&self, name: &str, trace: &mut Trace) {
+        trace.norm(&format!("{name}.bn1"), &self.bn1);
+        let input = trace.shape;
+        if let Some(shortcut) = &self.shortcut {
+            trace.conv(&format!("{name}.shortcut"), shortcut);
+            trace.shape = input;
+        }
+        trace.conv_norm(&format!("{name}.conv1"), &self.conv1);
+        trace.conv(&format!("{name}.conv2"), &self.conv2);
+    }
+}
+
+impl ConvNet for WideResNet {
+    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
+        at_least(1, "WRN", self.conv1.weight.lazy_shape()[1], image)
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        trace.conv("conv1", &self.conv1);
+        for (name, blocks) in self.groups() {
+            for (index, block) in blocks.iter().enumerate() {
+                block.trace(&format!("{name}.{index}"), trace);
+            }
+        }
+        trace.norm("bn", &self.bn);
+        trace.average_to("average", &self.average);
+        trace.linear("fc", &self.fc);
+    }
+
+    fn torchvision_name(&self, layer: &str) -> String {
+        match layer.rsplit_once('.') {
+            Some((convolution, "conv")) => convolution.to_owned(),
+            Some((convolution, "bn")) => convolution.replace("conv1", "bn2"),
+            _ => layer.to_owned(),
+        }
+    }
+
+    fn classifier(&self) -> &'static [&'static str] {
+        &["fc"]
+    }
+
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        Self {
+            group1: fold_all(network.group1, WideBlock::fold),
+            group2: fold_all(network.group2, WideBlock::fold),
+            group3: fold_all(network.group3, WideBlock::fold),
+            ..network
+        }
+    }
+}
