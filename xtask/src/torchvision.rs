@@ -18,11 +18,13 @@ use train::Error;
 const TOLERANCE: f64 = 1e-4;
 
 pub fn run(python: &Path, networks: Vec<String>) -> Result<(), Error> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/models/tests/torchvision_weights.py");
+    let script =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/models/tests/torchvision_weights.py");
     let python = |arguments: &[&str]| -> Result<String, Error> {
         let mut command = Command::new(python);
         let output = command.arg(script).args(arguments).stderr(Stdio::inherit()).output();
-        let output = output.map_err(|error| Error::Usage(format!("{}: {error}", python.display())))?;
+        let output =
+            output.map_err(|error| Error::Usage(format!("{}: {error}", python.display())))?;
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
             false => Err(Error::Training(format!("{arguments:?} ended with {}", output.status))),
@@ -59,7 +61,10 @@ pub fn run(python: &Path, networks: Vec<String>) -> Result<(), Error> {
         let saved = path(".saved.safetensors");
         let back = python(&["check", &name, &saved.to_string_lossy(), &directory])?;
         differences.push(back.parse().unwrap_or(f64::INFINITY));
-        println!("{name:12} {:9.1e} {:12.1e} {:14.1e}", differences[0], differences[1], differences[2]);
+        println!(
+            "{name:12} {:9.1e} {:12.1e} {:14.1e}",
+            differences[0], differences[1], differences[2]
+        );
 
         if let NetworkConfig::GoogLeNet(config) = config {
             differences.extend(with_auxiliary(config, &path(".pth"), &expected)?);

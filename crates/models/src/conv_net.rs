@@ -99,11 +99,7 @@ pub trait ConvNet: Module {
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    fn load_with(
-        self,
-        path: impl AsRef<Path>,
-        options: LoadOptions,
-    ) -> Result<Self, WeightsError> {
+    fn load_with(self, path: impl AsRef<Path>, options: LoadOptions) -> Result<Self, WeightsError> {
         weights::load(self, path.as_ref(), options)
     }
 

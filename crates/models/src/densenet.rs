@@ -254,7 +254,7 @@ impl DenseNet {
         assert_takes(self, &images);
         let mut x = match &self.pool0 {
             Some(pool) => pool.forward(self.conv0.forward_relu(images)), // [b, 64, 56, 56]
-            None => self.conv0.forward(images), // [b, 24, 28, 28]
+            None => self.conv0.forward(images),                          // [b, 24, 28, 28]
         };
         for (index, block) in self.blocks.iter().enumerate() {
             if index > 0 {

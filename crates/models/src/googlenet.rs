@@ -176,10 +176,7 @@ type Widths = (usize, [usize; 2], [usize; 2], usize);
 impl GoogLeNetConfig {
     /// The notes' network for Fashion-MNIST, scaled up to 96 pixels.
     pub fn d2l() -> Self {
-        Self::new(false, Initialization::XAVIER)
-            .with_channels(1)
-            .with_classes(10)
-            .with_dropout(0.0)
+        Self::new(false, Initialization::XAVIER).with_channels(1).with_classes(10).with_dropout(0.0)
     }
 
     /// torchvision's `googlenet`, without auxiliary classifiers.
@@ -284,7 +281,8 @@ impl GoogLeNet {
     pub fn forward_auxiliary(&self, images: Tensor<4>) -> GoogLeNetOutput {
         let middle = self.stage4(self.stage3(images));
         let heads = [(&self.aux1, &middle[0]), (&self.aux2, &middle[1])];
-        let auxiliary = heads.into_iter().filter_map(|(head, x)| Some(head.as_ref()?.forward(x.clone())));
+        let auxiliary =
+            heads.into_iter().filter_map(|(head, x)| Some(head.as_ref()?.forward(x.clone())));
         let auxiliary = auxiliary.collect();
         let [_, _, x] = middle;
         GoogLeNetOutput { logits: self.classify(self.stage5(x)), auxiliary }

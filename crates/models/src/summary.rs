@@ -47,7 +47,8 @@ impl Summary {
     /// Bytes that the outputs of the layers take for a batch, in f32: about what training keeps for
     /// the backward pass, weights and workspace not counted.
     pub fn activation_bytes(&self, batch: usize) -> u64 {
-        let values: usize = self.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
+        let values: usize =
+            self.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
         4 * batch as u64 * values as u64
     }
 }

@@ -24,9 +24,9 @@ fn all() -> impl Iterator<Item = (Architecture, Preset)> {
 
 /// Numbers from -1 to 1 that look random, as the script makes them from a name.
 fn uniform(name: &str, count: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(2_166_136_261_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
-    });
+    let seed = name
+        .bytes()
+        .fold(2_166_136_261_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
     let mixed = (0..count as u32).map(|index| {
         let mut x = index.wrapping_mul(2_654_435_761).wrapping_add(seed);
         x ^= x >> 16;
@@ -104,7 +104,10 @@ fn values(tensor: Tensor<2>) -> Vec<f64> {
 fn assert_near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let error = error_of(found, expected);
-    assert!(error <= tolerance, "{what}: off by {error:.1e} of the deviation, allowed {tolerance:.1e}");
+    assert!(
+        error <= tolerance,
+        "{what}: off by {error:.1e} of the deviation, allowed {tolerance:.1e}"
+    );
 }
 
 /// The largest difference, in standard deviations of what is expected.

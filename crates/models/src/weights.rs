@@ -56,7 +56,7 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// All that does not fit.
-        mismatch: Mismatch,
+        mismatch: Box<Mismatch>,
     },
     /// The file cannot be written.
     #[error("cannot write the weights {}: {reason}", path.display())]
@@ -137,16 +137,19 @@ struct Wanted {
     shape: Vec<usize>,
 }
 
-pub(crate) fn load<N: ConvNet>(network: N, path: &Path, options: LoadOptions) -> Result<N, WeightsError> {
-    let unreadable =
-        |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
+pub(crate) fn load<N: ConvNet>(
+    network: N,
+    path: &Path,
+    options: LoadOptions,
+) -> Result<N, WeightsError> {
+    let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
     let format = Format::of(path).map_err(unreadable)?;
     let entries = format.read(path).map_err(unreadable)?;
 
     let mut names = Names::new(&network, format);
     network.visit(&mut names);
     let plan = Plan::new(&network, &entries, names, options)
-        .map_err(|mismatch| WeightsError::Mismatch { path: path.to_owned(), mismatch })?;
+        .map_err(|mismatch| WeightsError::Mismatch { path: path.to_owned(), mismatch: Box::new(mismatch) })?;
 
     let mut filler = Filler { walk: Walk::default(), entries, plan, error: None };
     let network = network.map(&mut filler);
@@ -348,7 +351,9 @@ impl Plan {
         }
 
         let is_under = |name: &str, layers: &[&str]| {
-            layers.iter().any(|layer| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')))
+            layers
+                .iter()
+                .any(|layer| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.')))
         };
         let classifier = |wanted: &Wanted| {
             let name = pytorch_name(network, &wanted.path);
@@ -504,8 +509,7 @@ pub(crate) fn save<N: ConvNet>(network: &N, path: &Path) -> Result<(), WeightsEr
     let mut gather = Gather { network: &network, walk: Walk::default(), entries: Vec::new() };
     network.visit(&mut gather);
 
-    let unwritable =
-        |reason: String| WeightsError::Unwritable { path: path.to_owned(), reason };
+    let unwritable = |reason: String| WeightsError::Unwritable { path: path.to_owned(), reason };
     if Format::of(path) != Ok(Format::Safetensors) {
         return Err(unwritable("expected a file named .safetensors".to_owned()));
     }

@@ -123,7 +123,7 @@ impl WideResNetConfig {
     pub fn init(&self, device: &Device) -> WideResNet {
         let depth = self.depth;
         assert!(
-            depth >= 10 && (depth - 4) % 6 == 0,
+            depth >= 10 && (depth - 4).is_multiple_of(6),
             "a wide residual network has 6 n + 4 layers, n at least 1, not {depth}"
         );
         let layers = Layers {

@@ -329,7 +329,10 @@ fn a_summary_tells_every_layer() {
         assert_refused(run(&[&["summary"], arguments].concat()), expected);
     };
     refused(&["resnet5"], &["unknown network `resnet5`", "did you mean `resnet50`?"]);
-    refused(&["resnet50", "--preset", "d2l"], &["no `resnet50` in preset `d2l`, only in `imagenet`"]);
+    refused(
+        &["resnet50", "--preset", "d2l"],
+        &["no `resnet50` in preset `d2l`, only in `imagenet`"],
+    );
     refused(&["resnet18", "--preset", "larg"], &["unknown preset `larg`"]);
     refused(&["densenet121", "--input", "3x28x28"], &["at least 29 x 29 pixels, got 28 x 28"]);
     refused(&["alexnet", "--input", "224x224"], &["--input 224x224", "3x224x224"]);
@@ -344,7 +347,9 @@ fn an_image_is_classified() {
     let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
     let (weights, photo, classes) = (path("w.safetensors"), path("photo.png"), path("classes.txt"));
     LeNetConfig::lenet_bn().init(&Device::flex()).save(&weights).unwrap();
-    image::RgbImage::from_fn(40, 50, |x, y| image::Rgb([x as u8, y as u8, 9])).save(&photo).unwrap();
+    image::RgbImage::from_fn(40, 50, |x, y| image::Rgb([x as u8, y as u8, 9]))
+        .save(&photo)
+        .unwrap();
     let predict = |more: &[&str]| {
         let known = ["predict", "--network", "lenet_bn", "--device", "flex"];
         run(&[&known[..], more].concat())

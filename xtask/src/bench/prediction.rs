@@ -23,8 +23,7 @@ struct Row {
 /// Times a batch of 224 x 224 pixels through each network, folded and unfolded in turn.
 pub fn run(found: &Found, json: bool) {
     let device = &found.device;
-    let images =
-        Tensor::<4>::random([BATCH, 3, 224, 224], Distribution::Normal(0.0, 1.0), device);
+    let images = Tensor::<4>::random([BATCH, 3, 224, 224], Distribution::Normal(0.0, 1.0), device);
     let rows = [Architecture::ResNet18, Architecture::ResNet50].map(|architecture| {
         let config = architecture.config(Preset::Imagenet).expect("torchvision has it");
         let unfolded = config.init(device);
@@ -48,7 +47,10 @@ pub fn run(found: &Found, json: bool) {
         println!("{}", serde_json::to_string_pretty(&rows).expect("plain values are JSON"));
         return;
     }
-    println!("batches of {BATCH} images of 224 x 224 pixels on {}, medians of {ROUNDS}", found.name);
+    println!(
+        "batches of {BATCH} images of 224 x 224 pixels on {}, medians of {ROUNDS}",
+        found.name
+    );
     for row in rows {
         println!(
             "{:10} {:7.1} ms, folded {:7.1} ms: {:.2} times as fast",

@@ -241,7 +241,8 @@ fn a_vast_tensor_is_refused() {
     // safetensors' header may claim what it likes.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vast.safetensors");
-    let header = r#"{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}"#;
+    let header =
+        r#"{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}"#;
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
     std::fs::write(&path, &bytes).unwrap();

@@ -95,31 +95,78 @@ fn the_loss_of_every_network_falls() {
     }
 }
 
-/// One step of every network of the notes: the loss before it, and after it.
-#[test]
-fn every_device_takes_the_same_step() {
-    for architecture in Architecture::ALL {
-        if architecture.config(Preset::D2l).is_err() {
+/// One step of each network of the notes, on every device: the loss before it, and after it.
+///
+/// wgpu compiles each kernel for each shape; on an imitated GPU, where that is slow, the large ones take
+/// minutes each: `cargo test --workspace --lib same_step -- --ignored` runs them.
+mod every_device_takes_the_same_step {
+    use super::*;
+
+    #[test]
+    fn lenet() {
+        same_step(Architecture::LeNet);
+    }
+
+    #[test]
+    fn lenet_bn() {
+        same_step(Architecture::LeNetBn);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    fn alexnet() {
+        same_step(Architecture::AlexNet);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    fn vgg11() {
+        same_step(Architecture::Vgg11);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    fn nin() {
+        same_step(Architecture::Nin);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    fn googlenet() {
+        same_step(Architecture::GoogLeNet);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    fn resnet18() {
+        same_step(Architecture::ResNet18);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    fn densenet() {
+        same_step(Architecture::DenseNet);
+    }
+}
+
+fn same_step(architecture: Architecture) {
+    let (config, image) = small(architecture, Preset::D2l);
+    let mut expected: Option<[f64; 2]> = None;
+    for (name, device) in test_devices::all() {
+        let device = device.autodiff();
+        let (network, _) = fill(&config, &device);
+        let trainer = Trainer::new(image, 2, device.clone());
+        let loss = trainer.loss(&network);
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        let network = SgdConfig::new().init().step(0.001, network, gradients);
+        let losses = [number(loss), number(trainer.loss(&network))];
+        let Some(expected) = expected else {
+            expected = Some(losses);
             continue;
-        }
-        let (config, image) = small(architecture, Preset::D2l);
-        let mut expected: Option<[f64; 2]> = None;
-        for (name, device) in test_devices::all() {
-            let device = device.autodiff();
-            let (network, _) = fill(&config, &device);
-            let trainer = Trainer::new(image, 2, device.clone());
-            let loss = trainer.loss(&network);
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            let network = SgdConfig::new().init().step(0.001, network, gradients);
-            let losses = [number(loss), number(trainer.loss(&network))];
-            let Some(expected) = expected else {
-                expected = Some(losses);
-                continue;
-            };
-            for (found, expected) in losses.into_iter().zip(expected) {
-                let error = (found - expected).abs() / expected;
-                assert!(error < 1e-3, "{architecture} on {name}: {found}, not {expected}");
-            }
+        };
+        for (found, expected) in losses.into_iter().zip(expected) {
+            let error = (found - expected).abs() / expected;
+            assert!(error < 1e-3, "{architecture} on {name}: {found}, not {expected}");
         }
     }
 }

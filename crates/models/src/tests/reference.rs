@@ -40,8 +40,7 @@ pub fn of(architecture: Architecture, preset: Preset) -> Reference {
     struct File {
         networks: BTreeMap<String, serde_json::Value>,
     }
-    let mut file: File =
-        serde_json::from_str(include_str!("../../tests/reference.json")).unwrap();
+    let mut file: File = serde_json::from_str(include_str!("../../tests/reference.json")).unwrap();
     let name = format!("{preset}/{architecture}");
     let network = file.networks.remove(&name).unwrap_or_else(|| panic!("no reference for {name}"));
     serde_json::from_value(network).unwrap()
@@ -197,7 +196,8 @@ fn a_step_is_pytorchs(
     let gradients = loss.backward();
 
     assert_near(&what, &values(logits), &expected.logits, tolerance);
-    for (found, expected) in auxiliary.into_iter().zip([&expected.auxiliary1, &expected.auxiliary2]) {
+    for (found, expected) in auxiliary.into_iter().zip([&expected.auxiliary1, &expected.auxiliary2])
+    {
         assert_near(&what, &values(found), expected, tolerance);
     }
     let loss = loss.into_scalar::<f64>();

@@ -14,13 +14,14 @@ use crate::{Error, cli::PredictArgs, config::readable, device, report::say};
 
 /// Prints what images show: for each the most probable classes.
 pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
-    let (network, preset) =
-        network(&args.network, args.preset.as_deref(), Some(Preset::Imagenet))?;
+    let (network, preset) = network(&args.network, args.preset.as_deref(), Some(Preset::Imagenet))?;
     let usage = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
     let names = class_names(args.classes.as_deref(), preset)?;
     let device = match &args.device {
         Some(name) => name.parse().map_err(|error| match usage(&error) {
-            Error::Usage(message) => Error::Usage(format!("--device {name}: {}", readable(&message))),
+            Error::Usage(message) => {
+                Error::Usage(format!("--device {name}: {}", readable(&message)))
+            }
             other => other,
         })?,
         None => Default::default(),
@@ -69,7 +70,9 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
 fn class_names(file: Option<&Path>, preset: Preset) -> Result<Vec<String>, Error> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(file);
-        let text = text.map_err(|error| Error::Usage(format!("cannot read the class names {}: {error}", file.display())))?;
+        let text = text.map_err(|error| {
+            Error::Usage(format!("cannot read the class names {}: {error}", file.display()))
+        })?;
         let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
         if names.is_empty() {
             return Err(Error::Usage(format!("{} has no class names", file.display())));

@@ -53,7 +53,8 @@ pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {
     row("image", "", &dimensions(&input), "", "");
     for layer in &summary.layers {
         let (parameters, macs) = (layer.parameters.to_string(), layer.macs.to_string());
-        let [parameters, macs] = [parameters, macs].map(|n| if n == "0" { String::new() } else { n });
+        let [parameters, macs] =
+            [parameters, macs].map(|n| if n == "0" { String::new() } else { n });
         row(&layer.name, &layer.kind, &dimensions(&layer.output), &parameters, &macs);
     }
     let (parameters, macs) = (summary.parameters().to_string(), summary.macs().to_string());
