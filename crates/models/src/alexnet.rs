@@ -191,7 +191,7 @@ impl AlexNet {
 
 impl ConvNet for AlexNet {
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
-        let side = 67 - 2 * padding(&self.conv1.padding);
+        let side = 67_usize.saturating_sub(2 * padding(&self.conv1.padding)).max(1);
         at_least(side, "AlexNet", self.conv1.weight.lazy_shape()[1], image)
     }
 

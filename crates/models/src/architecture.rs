@@ -74,7 +74,8 @@ architectures! {
 pub enum Preset {
     /// The notes' networks for Fashion-MNIST: grey images, 10 classes, Xavier's weights.
     D2l,
-    /// torchvision's networks for ImageNet: colour images of 224 pixels, 1000 classes.
+    /// torchvision's networks for ImageNet, and NiN as its authors published it: colour images of 224
+    /// pixels, 1000 classes.
     Imagenet,
     /// Networks for small images, 28 to 32 pixels: grey, 10 classes.
     Small,

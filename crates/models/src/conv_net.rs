@@ -11,7 +11,8 @@ use crate::{
     weights,
 };
 
-/// What every network of this crate can do, beside `forward` and `features`.
+/// What every network of this crate can do, beside `forward` and `features`, which each has as methods
+/// of its own. Code for any of them holds a [`Network`](crate::Network).
 pub trait ConvNet: Module {
     /// Whether the network takes an image of `[channels, height, width]`.
     ///
@@ -32,7 +33,9 @@ pub trait ConvNet: Module {
     fn classifier(&self) -> &'static [&'static str];
 
     /// The same network, for prediction only: gradients are off, and each batch normalization that
-    /// follows a convolution is folded into it. Logits stay what they were, up to rounding.
+    /// follows a convolution is folded into it. Logits stay what they were, up to rounding. Save the
+    /// weights before: those of the folded network fit no other, but a VGG's a VGG without
+    /// normalization.
     fn prepare_for_prediction(self) -> Self;
 
     /// Layers that a file may hold beyond the network's own, by the beginning of their names.

@@ -11,7 +11,7 @@
 //! - Between two dense blocks a *transition* of a 1 x 1 convolution and a pool halves the channels
 //!   (DenseNet-C) and the image.
 //!
-//! Variants, by table 1 of the paper:
+//! Variants, torchvision's:
 //!
 //! | | growth rate | layers in each block | parameters |
 //! |---|---|---|---|
@@ -174,9 +174,10 @@ impl DenseNetConfig {
     ///
     /// # Panics
     ///
-    /// If there are no blocks.
+    /// If there are no blocks, or one has no layers.
     pub fn init(&self, device: &Device) -> DenseNet {
-        assert!(!self.depths.is_empty(), "a DenseNet has at least one block");
+        let is_empty = self.depths.is_empty() || self.depths.contains(&0);
+        assert!(!is_empty, "a DenseNet has blocks, and each has layers");
         let layers = Layers {
             initialization: &self.initialization,
             bias: self.bias,

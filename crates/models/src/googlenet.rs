@@ -37,12 +37,12 @@
 //! | pool | 64 x 24 x 24 | | 64 x 56 x 56 | |
 //! | conv2, conv3 | 192 x 24 x 24 | 114,944 | 192 x 56 x 56 | 115,200 |
 //! | pool | 192 x 12 x 12 | | 192 x 28 x 28 | |
-//! | inception3a | 256 x 12 x 12 | 163,696 | 256 x 28 x 28 | 156,048 |
-//! | inception3b | 480 x 12 x 12 | 388,736 | 480 x 28 x 28 | 339,520 |
+//! | inception3a | 256 x 12 x 12 | 163,696 | 256 x 28 x 28 | 155,872 |
+//! | inception3b | 480 x 12 x 12 | 388,736 | 480 x 28 x 28 | 340,224 |
 //! | pool | 480 x 6 x 6 | | 480 x 14 x 14 | |
-//! | inception4a ... 4e | 832 x 6 x 6 | 2,833,440 | 832 x 14 x 14 | 2,621,296 |
+//! | inception4a ... 4e | 832 x 6 x 6 | 2,809,168 | 832 x 14 x 14 | 2,653,088 |
 //! | pool | 832 x 3 x 3 | | 832 x 7 x 7 | |
-//! | inception5a, 5b | 1024 x 3 x 3 | 2,463,264 | 1024 x 7 x 7 | 2,358,304 |
+//! | inception5a, 5b | 1024 x 3 x 3 | 2,487,536 | 1024 x 7 x 7 | 2,325,984 |
 //! | fc | 10 | 10,250 | 1,000 | 1,025,000 |
 //! | **total** | | **5,977,530** | | **6,624,904** |
 //! | both auxiliary heads | | | | 6,379,984 |
@@ -206,7 +206,7 @@ impl GoogLeNetConfig {
             true => window(size).stride(2).round_up(true).max_pool(),
             false => window(3).stride(2).padding(1).max_pool(),
         };
-        let auxiliary = |inputs| self.auxiliary.then(|| self.auxiliary(&layers, inputs));
+        let auxiliary = |inputs| self.auxiliary.then(|| self.auxiliary_head(&layers, inputs));
         GoogLeNet {
             conv1: layers.conv_norm([self.channels, 64], window(7).stride(2).padding(3)),
             conv2: layers.conv_norm([64, 64], window(1)),
@@ -251,7 +251,7 @@ impl GoogLeNetConfig {
         }
     }
 
-    fn auxiliary(&self, layers: &Layers, inputs: usize) -> Auxiliary {
+    fn auxiliary_head(&self, layers: &Layers, inputs: usize) -> Auxiliary {
         Auxiliary {
             average: average_to(4),
             conv: layers.conv_norm([inputs, 128], window(1)),

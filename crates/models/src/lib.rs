@@ -71,7 +71,7 @@ pub use network::{Network, NetworkConfig};
 pub use nin::{Nin, NinConfig};
 pub use resnet::{ResNet, ResNetConfig};
 pub use vgg::{Vgg, VggConfig};
-pub use weights::{LoadOptions, Mismatch, WeightsError};
+pub use weights::{Hint, LoadOptions, Mismatch, WeightsError};
 pub use wide_resnet::{WideResNet, WideResNetConfig};
 
 #[cfg(test)]

@@ -178,7 +178,12 @@ impl ResNetConfig {
     }
 
     /// The network with fresh weights.
+    ///
+    /// # Panics
+    ///
+    /// If a stage has no blocks.
     pub fn init(&self, device: &Device) -> ResNet {
+        assert!(!self.depths.contains(&0), "every stage of a ResNet has at least one block");
         let layers = Layers {
             initialization: &self.initialization,
             bias: self.bias,
@@ -310,15 +315,15 @@ impl Block {
     }
 
     fn trace(&self, name: &str, trace: &mut Trace) {
-        let input = trace.shape;
+        if let Some(downsample) = &self.downsample {
+            let input = trace.shape;
+            trace.conv_norm(&format!("{name}.downsample"), downsample);
+            trace.shape = input;
+        }
         trace.conv_norm(&format!("{name}.conv1"), &self.conv1);
         trace.conv_norm(&format!("{name}.conv2"), &self.conv2);
         if let Some(conv3) = &self.conv3 {
             trace.conv_norm(&format!("{name}.conv3"), conv3);
-        }
-        if let Some(downsample) = &self.downsample {
-            trace.shape = input;
-            trace.conv_norm(&format!("{name}.downsample"), downsample);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a network consists of, layer by layer, without computing anything.
 
+use std::fmt;
+
 use batch_norm::BatchNorm;
 use burn::nn::{
     Linear, PaddingConfig2d,
@@ -9,7 +11,8 @@ use burn::nn::{
 
 use crate::blocks::ConvNorm;
 
-/// The layers of a network, for one image. Activations, dropout and sums are not listed.
+/// The layers of a network, for one image, as a table when written out. Activations, dropout and sums
+/// are not listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// `[channels, height, width]` of the image.
@@ -34,7 +37,7 @@ pub struct Layer {
 }
 
 impl Summary {
-    /// All trainable parameters.
+    /// All trainable parameters, without those of auxiliary classifiers.
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()
     }
@@ -49,7 +52,27 @@ impl Summary {
     pub fn activation_bytes(&self, batch: usize) -> u64 {
         let values: usize =
             self.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
-        4 * batch as u64 * values as u64
+        (4 * batch as u64).saturating_mul(values as u64)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.layers.iter().map(|layer| layer.name.len());
+        let width = names.max().unwrap_or_default().max("layer".len());
+        let mut row = |name: &str, kind: &str, output: &[usize], parameters: &str, macs: &str| {
+            let output = output.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+            let [name, kind] = [format!("{name:width$}"), format!("{kind:16}")];
+            writeln!(f, "{name}  {kind} {output:12} {parameters:>11} {macs:>14}")
+        };
+        row("layer", "kind", &[], "parameters", "multiply-adds")?;
+        row("image", "", &self.input, "", "")?;
+        for layer in &self.layers {
+            let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
+            let [parameters, macs] = [number(layer.parameters as u64), number(layer.macs)];
+            row(&layer.name, &layer.kind, &layer.output, &parameters, &macs)?;
+        }
+        row("total", "", &[], &self.parameters().to_string(), &self.macs().to_string())
     }
 }
 

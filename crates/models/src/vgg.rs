@@ -148,7 +148,12 @@ impl VggConfig {
     }
 
     /// The network with fresh weights.
+    ///
+    /// # Panics
+    ///
+    /// If a stage has no convolutions.
     pub fn init(&self, device: &Device) -> Vgg {
+        assert!(!self.depths.contains(&0), "every stage of a VGG has at least one convolution");
         let layers = Layers {
             initialization: &self.initialization,
             bias: true,

@@ -9,7 +9,7 @@ use std::{
 
 use burn::{
     module::{ModuleMapper, ModuleVisitor, Param},
-    tensor::{Bytes, DType, Shape, Tensor, TensorData},
+    tensor::{Bytes, DType, Device, Shape, Tensor, TensorData},
 };
 use pytorch_reader::PytorchReader;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -80,7 +80,32 @@ pub struct Mismatch {
     /// What is not made of floating-point numbers, though it should be.
     pub types: Vec<String>,
     /// What would make it fit.
-    pub hints: Vec<&'static str>,
+    pub hints: Vec<Hint>,
+}
+
+/// What would make a file fit a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// The classifier was made for other classes: [`LoadOptions::with_new_classifier`].
+    NewClassifier,
+    /// The weights were made for colour images: [`LoadOptions::with_grey_images`].
+    GreyImages,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewClassifier => {
+                "the classifier was made for other classes: to start with a fresh one, load with \
+                 `LoadOptions::with_new_classifier`"
+            }
+            Self::GreyImages => {
+                "the weights were made for colour images: for grey ones, load with \
+                 `LoadOptions::with_grey_images`"
+            }
+        })
+    }
 }
 
 impl Mismatch {
@@ -99,7 +124,11 @@ impl fmt::Display for Mismatch {
             if items.is_empty() {
                 return Ok(());
             }
-            let shown = items[..items.len().min(SHOWN)].join(", ");
+            // A name is whatever the file says: nothing of it may reach a terminal unseen.
+            let shown = items.iter().take(SHOWN).map(|item| {
+                item.chars().take(160).flat_map(char::escape_debug).collect::<String>()
+            });
+            let shown = shown.collect::<Vec<_>>().join(", ");
             let more = match items.len().saturating_sub(SHOWN) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
@@ -148,14 +177,35 @@ pub(crate) fn load<N: ConvNet>(
 
     let mut names = Names::new(&network, format);
     network.visit(&mut names);
-    let plan = Plan::new(&network, &entries, names, options)
-        .map_err(|mismatch| WeightsError::Mismatch { path: path.to_owned(), mismatch: Box::new(mismatch) })?;
+    let prefix = prefix(&entries, &names.wanted).map_err(unreadable)?;
+    let plan = Plan::new(&network, &entries, &prefix, names, options).map_err(|mismatch| {
+        WeightsError::Mismatch { path: path.to_owned(), mismatch: Box::new(mismatch) }
+    })?;
 
     let mut filler = Filler { walk: Walk::default(), entries, plan, error: None };
-    let network = network.map(&mut filler);
+    let network = settled(network).map(&mut filler);
     match filler.error {
         None => Ok(network),
         Some(reason) => Err(unreadable(reason)),
+    }
+}
+
+/// The network without what its moving averages have yet to take up: Burn would put a batch of the past
+/// over averages that were loaded. A network that never computed has nothing of the kind, and stays as
+/// it is, its weights not drawn.
+fn settled<N: ConvNet>(network: N) -> N {
+    struct HasComputed(bool);
+    impl ModuleVisitor for HasComputed {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= D > 1 && param.is_initialized();
+        }
+    }
+    let mut computed = HasComputed(false);
+    network.visit(&mut computed);
+    match computed.0 {
+        false => network,
+        true if network.devices().iter().any(Device::is_autodiff) => network.valid().train(),
+        true => network.valid(),
     }
 }
 
@@ -168,11 +218,13 @@ enum Format {
 
 impl Format {
     fn of(path: &Path) -> Result<Self, String> {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("pth" | "pt") => Ok(Self::PyTorch),
-            Some("safetensors") => Ok(Self::Safetensors),
-            Some("bpk") => Ok(Self::Burnpack),
-            _ => Err("expected a file named .pth, .pt, .safetensors or .bpk".to_owned()),
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let ends = |with: &[&str]| with.iter().any(|end| name.ends_with(end));
+        match () {
+            () if ends(&[".pth", ".pt", ".pth.tar", ".bin", ".ckpt"]) => Ok(Self::PyTorch),
+            () if ends(&[".safetensors"]) => Ok(Self::Safetensors),
+            () if ends(&[".bpk"]) => Ok(Self::Burnpack),
+            () => Err("expected a file named .pth, .pt, .safetensors or .bpk".to_owned()),
         }
     }
 
@@ -328,24 +380,19 @@ struct Plan {
     transposed: bool,
 }
 
-const NEW_CLASSIFIER: &str = "the classifier was made for other classes: to start with a fresh one, \
-                              load with a new classifier (`LoadOptions::with_new_classifier`)";
-const GREY_IMAGES: &str = "the weights were made for colour images: for grey ones load with \
-                           `LoadOptions::with_grey_images`";
-
 impl Plan {
     fn new<N: ConvNet>(
         network: &N,
         entries: &Entries,
+        prefix: &str,
         names: Names<N>,
         options: LoadOptions,
     ) -> Result<Self, Mismatch> {
         let Names { format, wanted, .. } = names;
         // The file's names as this network has them, and as they are.
-        let prefix = prefix(entries, &wanted);
         let mut found: BTreeMap<String, &String> = BTreeMap::new();
         for name in entries.keys() {
-            if let Some(own) = name.strip_prefix(prefix.as_str()) {
+            if let Some(own) = name.strip_prefix(prefix) {
                 found.insert(current_name(own), name);
             }
         }
@@ -378,8 +425,8 @@ impl Plan {
             );
             if entry.shape != wanted.shape && !(is_grey && options.grey_images) {
                 let hint = match () {
-                    () if is_grey => Some(GREY_IMAGES),
-                    () if classifier(wanted) => Some(NEW_CLASSIFIER),
+                    () if is_grey => Some(Hint::GreyImages),
+                    () if classifier(wanted) => Some(Hint::NewClassifier),
                     () => None,
                 };
                 mismatch.hints.extend(hint.filter(|hint| !mismatch.hints.contains(hint)));
@@ -392,11 +439,11 @@ impl Plan {
         }
 
         for (name, source) in found {
-            // PyTorch counts the batches of each normalization; nothing depends on it here.
-            let is_counter = name.ends_with(".num_batches_tracked");
+            let is_replaced = options.new_classifier && is_under(&name, network.classifier());
             let is_optional = network.optional().iter().any(|start| name.starts_with(start));
-            // What is not made of floating-point numbers holds no weights: settings, counters.
-            if !is_counter && !is_optional && entries[source].dtype.is_some() {
+            // What is not made of floating-point numbers holds no weights: settings, counters such as
+            // PyTorch's `num_batches_tracked`.
+            if !is_replaced && !is_optional && entries[source].dtype.is_some() {
                 mismatch.unexpected.push(name);
             }
         }
@@ -409,15 +456,30 @@ impl Plan {
 
 /// What stands before the network's own names in the file: training programs save the weights
 /// beside other things, `state_dict.`, or wrapped, `module.`.
-fn prefix(entries: &Entries, wanted: &BTreeMap<String, Wanted>) -> String {
-    let prefixes = wanted.keys().take(1).flat_map(|first| {
-        let names = entries.keys().filter_map(|name| name.strip_suffix(first.as_str()));
-        names.filter(|prefix| prefix.ends_with('.')).map(str::to_owned)
-    });
-    let has_own_names = wanted.keys().any(|name| entries.contains_key(name));
-    match has_own_names {
-        true => String::new(),
-        false => prefixes.min_by_key(String::len).unwrap_or_default(),
+///
+/// # Errors
+///
+/// If the file has the network more than once.
+fn prefix(entries: &Entries, wanted: &BTreeMap<String, Wanted>) -> Result<String, String> {
+    let mut hits: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in entries.keys() {
+        let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
+        for start in std::iter::once(0).chain(starts) {
+            if wanted.contains_key(&current_name(&name[start..])) {
+                *hits.entry(&name[..start]).or_default() += 1;
+            }
+        }
+    }
+    let most = hits.values().copied().max().unwrap_or_default();
+    // Some names are common to all networks.
+    if 2 * most < wanted.len() || hits.get("") == Some(&most) {
+        return Ok(String::new());
+    }
+    let found: Vec<&str> =
+        hits.into_iter().filter(|&(_, count)| count == most).map(|(prefix, _)| prefix).collect();
+    match found[..] {
+        [prefix] => Ok(prefix.to_owned()),
+        _ => Err(format!("it has the network more than once, under {}", found.join(" and "))),
     }
 }
 
@@ -504,15 +566,15 @@ pub(crate) fn save<N: ConvNet>(network: &N, path: &Path) -> Result<(), WeightsEr
         }
     }
 
+    let unwritable = |reason: String| WeightsError::Unwritable { path: path.to_owned(), reason };
+    if Format::of(path) != Ok(Format::Safetensors) {
+        return Err(unwritable("expected a file named .safetensors".to_owned()));
+    }
     // valid() takes up the moving averages' last batch.
     let network = network.valid();
     let mut gather = Gather { network: &network, walk: Walk::default(), entries: Vec::new() };
     network.visit(&mut gather);
 
-    let unwritable = |reason: String| WeightsError::Unwritable { path: path.to_owned(), reason };
-    if Format::of(path) != Ok(Format::Safetensors) {
-        return Err(unwritable("expected a file named .safetensors".to_owned()));
-    }
     let views = gather.entries.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
         Ok((name, view.map_err(|error| error.to_string())?))

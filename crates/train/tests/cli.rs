@@ -385,21 +385,30 @@ fn an_image_is_classified() {
     assert_refused(run(&other), &["do not fit this network", "missing (97)", "unexpected (21)"]);
 }
 
-/// A picture of 20,000 pixels a side takes 1.2 GB unpacked, and a few kB packed.
+/// A picture of 20,000 pixels a side takes 1.2 GB unpacked, one of 16,000 in 16-bit colours 2 GB; both a
+/// few kB packed. A line of one pixel would be scaled up to millions.
 #[test]
 fn a_picture_too_large_for_the_memory_is_refused() {
     let temp = TempDir::new().unwrap();
     let photo = temp.path().join("huge.png");
     // The header is enough: nothing after it is read.
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
-    png.extend([20_000_u32, 20_000].map(u32::to_be_bytes).concat());
-    png.extend([8, 2, 0, 0, 0]);
-    let mut crc = flate2::Crc::new();
-    crc.update(&png[12..]);
-    png.extend(crc.sum().to_be_bytes());
-    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xaeB`\x82");
-    fs::write(&photo, png).unwrap();
-    let known = ["predict", "--network", "lenet", "--weights", "none.pth"];
-    let output = run(&[&known[..], &[photo.to_str().unwrap()]].concat());
-    assert_refused(output, &["huge.png", "exceeds"]);
+    let signature = png.len();
+    for (size, [depth, colour], expected) in [
+        ([20_000_u32, 20_000], [8, 2], "20000 x 20000 pixels exceed"),
+        ([16_000, 16_000], [16, 6], "16000 x 16000 pixels exceed"),
+        ([1, 16_000], [8, 2], "1 x 16000 pixels are no picture"),
+    ] {
+        png.truncate(signature);
+        png.extend(size.map(u32::to_be_bytes).concat());
+        png.extend([depth, colour, 0, 0, 0]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&png[12..]);
+        png.extend(crc.sum().to_be_bytes());
+        png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xaeB`\x82");
+        fs::write(&photo, &png).unwrap();
+        let known = ["predict", "--network", "lenet", "--weights", "none.pth"];
+        let output = run(&[&known[..], &[photo.to_str().unwrap()]].concat());
+        assert_refused(output, &["huge.png", expected]);
+    }
 }

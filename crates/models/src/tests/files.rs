@@ -99,6 +99,24 @@ fn saved_weights_load_again() {
     assert_near("burnpack", &values(again.forward(images())), &expected().logits, 1e-5);
 }
 
+/// Weights that are loaded in the middle of training are those of the file, moving averages included,
+/// and a clone keeps its own.
+#[test]
+fn weights_load_over_those_of_training() {
+    let device = Device::flex().autodiff();
+    let network = config().init(&device);
+    network.forward(Tensor::from_inner(images() * 3.0 + 1.0));
+    let clone = network.clone();
+    let before = values(clone.valid().forward(images()));
+
+    let network = network.load(file("zip.pth")).unwrap();
+    assert_near("loaded", &values(network.valid().forward(images())), &expected().logits, 1e-5);
+    assert_near("clone", &values(clone.valid().forward(images())), &before, 1e-5);
+    let logits = network.forward(Tensor::from_inner(images()));
+    let gradients = logits.sum().backward();
+    assert!(network.classifier.weight.val().grad(&gradients).is_some(), "trains");
+}
+
 /// Saving in the middle of training takes the last batch into the moving averages.
 #[test]
 fn saved_weights_know_the_last_batch() {
@@ -161,7 +179,7 @@ fn the_classifier_may_be_replaced() {
     for part in [
         "of another shape (2)",
         "classifier.weight is [10, 16] in the file, [7, 16] in the network",
-        "new classifier",
+        "with_new_classifier",
     ] {
         assert!(message.contains(part), "{message}");
     }
@@ -172,6 +190,18 @@ fn the_classifier_may_be_replaced() {
     let fresh = seven.init(&Device::flex());
     let loaded = fresh.clone().load_with(file("zip.pth"), options).unwrap();
     assert_eq!(loaded.forward(images()).dims(), [2, 7]);
+    // The classifier in the file may be of another structure.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other_head.safetensors");
+    let bytes = std::fs::read(file("plain.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let renamed = tensors.iter().map(|(name, view)| {
+        (format!("module.{}", name.replace("classifier.", "classifier.0.")), view)
+    });
+    safetensors::serialize_to_file(renamed.collect::<Vec<_>>(), None, &path).unwrap();
+    fresh.clone().load_with(&path, options).unwrap();
+    assert!(network().load(&path).is_err());
+
     // The trunk is the file's, the classifier is not.
     let trunk = network().load(file("zip.pth")).unwrap();
     let features = |network: &DenseNet| network.features(images()).into_data();
@@ -268,7 +298,8 @@ fn what_is_no_weights_file_is_refused() {
     }
     let error = network().load(folder.path().join("none.pth")).unwrap_err().to_string();
     assert!(error.contains("No such file") || error.contains("cannot find"), "{error}");
-    assert!(network().load(folder.path().with_extension("pth")).is_err());
+    std::fs::create_dir(folder.path().join("folder.pth")).unwrap();
+    assert!(network().load(folder.path().join("folder.pth")).is_err());
 }
 
 /// Cut short anywhere, or with a bit turned over anywhere, a file is an error or, where the bit lies

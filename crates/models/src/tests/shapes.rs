@@ -215,7 +215,7 @@ fn table(architecture: Architecture, preset: Preset) -> Vec<[usize; 2]> {
         ],
         (_, DenseNetBc) => vec![[24, 28], [216, 28], [108, 14], [300, 14], [150, 7], [342, 7]],
         (_, DenseNet121 | DenseNet161 | DenseNet169 | DenseNet201) => {
-            // The table of the paper: growth rate, and the layers of each block.
+            // Growth rate, and the layers of each block.
             let (growth, depths) = match architecture {
                 DenseNet121 => (32, [6, 12, 24, 16]),
                 DenseNet161 => (48, [6, 12, 36, 24]),
@@ -272,6 +272,33 @@ fn stages_have_the_shapes_of_the_tables() {
         assert_eq!(features.dims(), expected[expected.len() - 1], "{what}");
         let classes = if preset == Preset::Imagenet { 1000 } else { 10 };
         assert_eq!(network.forward(images).dims(), [1, classes], "{what}");
+    }
+}
+
+/// The rows of the table in GoogLeNet's documentation.
+#[test]
+fn googlenets_stages_have_the_parameters_of_the_table() {
+    for (preset, rows) in [
+        (Preset::D2l, [3_200, 114_944, 163_696, 388_736, 2_809_168, 2_487_536, 10_250]),
+        (Preset::Imagenet, [9_536, 115_200, 155_872, 340_224, 2_653_088, 2_325_984, 1_025_000]),
+    ] {
+        let network = Architecture::GoogLeNet.config(preset).unwrap().init(&Device::flex());
+        let summary = network.summary(Architecture::GoogLeNet.image(preset).unwrap()).unwrap();
+        let stages: [&[&str]; 7] = [
+            &["conv1"],
+            &["conv2", "conv3"],
+            &["inception3a"],
+            &["inception3b"],
+            &["inception4"],
+            &["inception5"],
+            &["fc"],
+        ];
+        let found = stages.map(|stages| {
+            let layers = summary.layers.iter();
+            let layers = layers.filter(|layer| stages.iter().any(|s| layer.name.starts_with(s)));
+            layers.map(|layer| layer.parameters).sum::<usize>()
+        });
+        assert_eq!(found, rows, "{preset}");
     }
 }
 

@@ -44,6 +44,6 @@ fn row(network: Architecture, preset: Preset) -> (Architecture, Preset, Summary)
 }
 
 /// `3x224x224`.
-pub(crate) fn dimensions(shape: &[usize]) -> String {
+fn dimensions(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }

@@ -1,48 +1,52 @@
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
-use fashion_mnist::Class;
+use fashion_mnist::{Class, Normalization};
 use image::{
     DynamicImage, ImageDecoder, ImageReader, Limits,
     imageops::{FilterType, crop_imm, resize},
 };
-use models::{Architecture, ConvNet, Preset, imagenet};
+use models::{Architecture, ConvNet, Preset, WeightsError, imagenet};
 use serde_json::json;
 
 use super::summary::network;
-use crate::{Error, cli::PredictArgs, config::readable, device, report::say};
+use crate::{
+    Config, DeviceName, Error,
+    cli::PredictArgs,
+    config::{NormalizationConfig, readable},
+    device,
+    report::say,
+};
 
 /// Prints what images show: for each the most probable classes.
 pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     let (network, preset) = network(&args.network, args.preset.as_deref(), Some(Preset::Imagenet))?;
-    let usage = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
-    let names = class_names(args.classes.as_deref(), preset)?;
+    let sight = Sight::new(network, preset, &args.weights)?;
+    let names = class_names(args.classes.as_deref(), &sight)?;
     let device = match &args.device {
-        Some(name) => name.parse().map_err(|error| match usage(&error) {
-            Error::Usage(message) => {
-                Error::Usage(format!("--device {name}: {}", readable(&message)))
-            }
-            other => other,
+        Some(name) => name.parse().map_err(|error: String| {
+            Error::Usage(format!("--device {name}: {}", readable(&error)))
         })?,
-        None => Default::default(),
+        None => DeviceName::default(),
     };
 
-    // All that can be wrong with the arguments, before anything slow.
-    let images = args.images.iter().map(|path| Ok((path, open(path)?)));
+    // All that can be wrong with the arguments, before anything slow. Of a photo only what the network
+    // sees of it is kept.
+    let images = args.images.iter().map(|path| Ok((path, sight.pixels(&open(path)?))));
     let images = images.collect::<Result<Vec<_>, Error>>()?;
     let device = device::choose(device)?.found.device;
     let config = network.config(preset).map_err(|error| usage(&error))?;
-    let classifier = config.with_classes(names.len()).init(&device);
-    let classifier = classifier.load(&args.weights).map_err(|error| usage(&error))?;
+    let config = config.with_channels(sight.channels()).with_classes(names.len());
+    let classifier = config.init(&device).load(&args.weights).map_err(explain)?;
     let classifier = classifier.prepare_for_prediction();
 
+    let failed = |error: &dyn Display| Error::Training(error.to_string());
     let mut rows = Vec::new();
-    for (path, photo) in images {
-        let logits = classifier.forward(prepare(&photo, network, preset, &device)?);
-        let probabilities = softmax(logits, 1).try_into_data();
-        let probabilities = probabilities.map_err(|error| Error::Training(error.to_string()))?;
+    for (path, pixels) in images {
+        let logits = classifier.forward(sight.images(pixels, &device));
+        let probabilities = softmax(logits, 1).try_into_data().map_err(|error| failed(&error))?;
         let probabilities = probabilities.convert::<f32>().try_into_vec::<f32>();
-        let probabilities = probabilities.map_err(|error| Error::Training(error.to_string()))?;
+        let probabilities = probabilities.map_err(|error| failed(&error))?;
         let mut classes: Vec<(usize, f32)> = probabilities.into_iter().enumerate().collect();
         classes.sort_by(|a, b| b.1.total_cmp(&a.1));
         classes.truncate(args.top.get());
@@ -66,74 +70,147 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// The names of a file, or of the data set that the preset was made for.
-fn class_names(file: Option<&Path>, preset: Preset) -> Result<Vec<String>, Error> {
-    if let Some(file) = file {
-        let text = std::fs::read_to_string(file);
-        let text = text.map_err(|error| {
-            Error::Usage(format!("cannot read the class names {}: {error}", file.display()))
-        })?;
-        let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-        if names.is_empty() {
-            return Err(Error::Usage(format!("{} has no class names", file.display())));
-        }
-        return Ok(names);
-    }
-    Ok(match preset {
-        Preset::Imagenet => imagenet::classes().map(str::to_owned).collect(),
-        _ => Class::ALL.iter().map(ToString::to_string).collect(),
-    })
+fn usage(error: &dyn Display) -> Error {
+    Error::Usage(error.to_string())
 }
+
+/// What does not fit, with what this command can do about it.
+fn explain(error: WeightsError) -> Error {
+    let WeightsError::Mismatch { path, mut mismatch } = error else { return usage(&error) };
+    let advice = match mismatch.hints.is_empty() {
+        true => "",
+        false => {
+            "\n  --preset tells what the weights were made for, --classes what their classes are called"
+        }
+    };
+    mismatch.hints.clear();
+    Error::Usage(format!("{}{advice}", WeightsError::Mismatch { path, mismatch }))
+}
+
+/// The names of a file, or of the data set that the weights were made for.
+fn class_names(file: Option<&Path>, sight: &Sight) -> Result<Vec<String>, Error> {
+    let Some(file) = file else {
+        return Ok(match sight {
+            Sight::Colour { .. } => imagenet::classes().map(str::to_owned).collect(),
+            Sight::Grey { .. } => Class::ALL.iter().map(ToString::to_string).collect(),
+        });
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Error::Usage(format!("cannot read the class names {}: {error}", file.display()))
+    })?;
+    let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    match names.is_empty() {
+        true => Err(Error::Usage(format!("{} has no class names", file.display()))),
+        false => Ok(names),
+    }
+}
+
+/// Bytes that a photo may take unpacked, and its pixels: more than any camera's.
+const MOST_BYTES: u64 = 1 << 30;
+const MOST_PIXELS: u64 = 1 << 28;
 
 /// Reads an image, the right way up.
 fn open(path: &Path) -> Result<DynamicImage, Error> {
-    let unreadable = |error: &dyn std::fmt::Display| {
+    let unreadable = |error: &dyn Display| {
         Error::Usage(format!("cannot read the image {}: {error}", path.display()))
     };
     let mut reader = ImageReader::open(path)
-        .and_then(|reader| reader.with_guessed_format())
+        .and_then(ImageReader::with_guessed_format)
         .map_err(|error| unreadable(&error))?;
-    // Larger than any photo, and far below what a few bytes of a hostile file could claim.
     let mut limits = Limits::default();
-    limits.max_alloc = Some(1 << 30);
-    (limits.max_image_width, limits.max_image_height) = (Some(16_384), Some(16_384));
+    limits.max_alloc = Some(MOST_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|error| unreadable(&error))?;
+    // The decoder keeps to the limit in what it needs beside the image itself.
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if decoder.total_bytes() > MOST_BYTES || pixels > MOST_PIXELS {
+        return Err(unreadable(&format!("{width} x {height} pixels exceed a memory of 1 GB")));
+    }
+    // What is a line rather than a picture grows beyond all bounds when its short side is scaled up.
+    let (short, long) = (width.min(height), width.max(height));
+    if short == 0 || long / short > 100 {
+        return Err(unreadable(&format!("{width} x {height} pixels are no picture")));
+    }
     let orientation = decoder.orientation().map_err(|error| unreadable(&error))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(&error))?;
     image.apply_orientation(orientation);
     Ok(image)
 }
 
-/// What the network sees of a photo.
-fn prepare(
-    photo: &DynamicImage,
-    network: Architecture,
-    preset: Preset,
-    device: &Device,
-) -> Result<Tensor<4>, Error> {
-    let [channels, side, _] =
-        network.image(preset).map_err(|error| Error::Usage(error.to_string()))?;
-    if channels == 1 {
-        // As Fashion-MNIST: the whole image, grey, from 0 to 1.
-        let grey = resize(&photo.to_luma8(), side as u32, side as u32, FilterType::Triangle);
-        let pixels = grey.into_raw().into_iter().map(|pixel| f32::from(pixel) / 255.0);
-        let pixels = TensorData::new(pixels.collect::<Vec<_>>(), [1, 1, side, side]);
-        return Ok(Tensor::from_data(pixels, device));
+/// What a network sees of a photo.
+enum Sight {
+    /// As torchvision evaluates its first weights of each network (those called `V1`).
+    Colour { network: Architecture, side: u32 },
+    /// As Fashion-MNIST: the whole picture, grey, 28 pixels a side at first.
+    Grey { side: u32, normalization: Normalization },
+}
+
+impl Sight {
+    /// The sight of the network that these weights are of. A run tells in its config how its images
+    /// were normalized, and its images were Fashion-MNIST's whatever the preset.
+    fn new(network: Architecture, preset: Preset, weights: &Path) -> Result<Self, Error> {
+        let [channels, side, _] = network.image(preset).map_err(|error| usage(&error))?;
+        let side = u32::try_from(side).expect("a few hundred pixels");
+        let config = weights.with_file_name("config.toml");
+        let run = match weights.extension().is_some_and(|end| end == "bpk") && config.exists() {
+            true => Some(Config::load(Some(&config), &[])?),
+            false => None,
+        };
+        Ok(match (run, channels) {
+            (None, 3) => Self::Colour { network, side },
+            (run, _) => {
+                let normalization =
+                    run.map_or(NormalizationConfig::Unit, |run| run.data.normalization);
+                Self::Grey { side, normalization: normalization.values() }
+            }
+        })
     }
-    // As torchvision evaluates: the shorter side to 256 pixels, the middle 224 of both.
-    let (shorter, side) = (side as u32 * 8 / 7, side as u32);
-    let rgb = photo.to_rgb8();
-    let (width, height) = rgb.dimensions();
-    let scale = |length: u32| {
-        let scaled = u64::from(length) * u64::from(shorter) / u64::from(width.min(height));
-        u32::try_from(scaled).unwrap_or(u32::MAX)
-    };
-    let (width, height) = (scale(width), scale(height));
-    let rgb = resize(&rgb, width, height, FilterType::Triangle);
-    // Python rounds halves to the even number.
-    let middle = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
-    let rgb = crop_imm(&rgb, middle(width), middle(height), side, side).to_image();
-    let shape = [1, side as usize, side as usize];
-    Ok(imagenet::images(network, rgb.into_raw(), shape, device))
+
+    fn channels(&self) -> usize {
+        match self {
+            Self::Colour { .. } => 3,
+            Self::Grey { .. } => 1,
+        }
+    }
+
+    /// The bytes of the pixels that the network sees, row by row.
+    fn pixels(&self, photo: &DynamicImage) -> Vec<u8> {
+        match *self {
+            Self::Colour { side, .. } => {
+                // The shorter side to 256 pixels for 224, then the middle of both.
+                let shorter = side * 8 / 7;
+                let rgb = photo.to_rgb8();
+                let (width, height) = rgb.dimensions();
+                let scale = |length: u32| length * shorter / width.min(height);
+                let (width, height) = (scale(width), scale(height));
+                let rgb = resize(&rgb, width, height, FilterType::Triangle);
+                // Python rounds halves to the even number.
+                let middle =
+                    |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
+                crop_imm(&rgb, middle(width), middle(height), side, side).to_image().into_raw()
+            }
+            Self::Grey { side, .. } => {
+                let grey = resize(&photo.to_luma8(), 28, 28, FilterType::Triangle);
+                resize(&grey, side, side, FilterType::Triangle).into_raw()
+            }
+        }
+    }
+
+    /// The pixels as the network takes them: `[1, channels, side, side]`.
+    fn images(&self, pixels: Vec<u8>, device: &Device) -> Tensor<4> {
+        match *self {
+            Self::Colour { network, side } => {
+                let side = side as usize;
+                imagenet::images(network, pixels, [1, side, side], device)
+            }
+            Self::Grey { side, normalization: Normalization { mean, std } } => {
+                let side = side as usize;
+                let pixels = pixels.into_iter().map(|byte| (f32::from(byte) / 255.0 - mean) / std);
+                let pixels = TensorData::new(pixels.collect::<Vec<_>>(), [1, 1, side, side]);
+                Tensor::from_data(pixels, device)
+            }
+        }
+    }
 }

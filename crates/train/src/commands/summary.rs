@@ -2,7 +2,6 @@ use burn::tensor::Device;
 use models::{Architecture, ConvNet, Preset};
 use serde_json::json;
 
-use super::networks::dimensions;
 use crate::{Error, cli::SummaryArgs, config::readable, report::say};
 
 /// Prints the layers of a network.
@@ -44,23 +43,9 @@ pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {
         return Ok(());
     }
 
-    let names = summary.layers.iter().map(|layer| layer.name.len());
-    let width = names.max().unwrap_or_default().max("layer".len());
-    let row = |name: &str, kind: &str, output: &str, parameters: &str, macs: &str| {
-        say(format_args!("{name:width$}  {kind:16} {output:12} {parameters:>11} {macs:>14}"));
-    };
-    row("layer", "kind", "output", "parameters", "multiply-adds");
-    row("image", "", &dimensions(&input), "", "");
-    for layer in &summary.layers {
-        let (parameters, macs) = (layer.parameters.to_string(), layer.macs.to_string());
-        let [parameters, macs] =
-            [parameters, macs].map(|n| if n == "0" { String::new() } else { n });
-        row(&layer.name, &layer.kind, &dimensions(&layer.output), &parameters, &macs);
-    }
-    let (parameters, macs) = (summary.parameters().to_string(), summary.macs().to_string());
-    row("total", "", "", &parameters, &macs);
+    say(format_args!("{network} ({preset})\n\n{summary}"));
     say(format_args!(
-        "\n{:.1} MB of weights; {:.1} MB of activations for a batch of {} (each layer's output, f32)",
+        "{:.1} MB of weights; {:.1} MB of activations for a batch of {} (each layer's output, f32)",
         summary.parameters() as f64 * 4e-6,
         bytes as f64 * 1e-6,
         args.batch
@@ -92,9 +77,11 @@ pub(crate) fn network(
 
 /// `3x224x224`.
 fn image(text: &str) -> Result<[usize; 3], Error> {
-    let numbers: Option<Vec<usize>> =
-        text.split('x').map(|number| number.parse().ok().filter(|&n| n > 0)).collect();
+    let number = |number: &str| number.parse().ok().filter(|n| (1..=65_536).contains(n));
+    let numbers: Option<Vec<usize>> = text.split('x').map(number).collect();
     numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| {
-        Error::Usage(format!("--input {text}: expected CHANNELSxHEIGHTxWIDTH, such as 3x224x224"))
+        Error::Usage(format!(
+            "--input {text}: expected CHANNELSxHEIGHTxWIDTH, such as 3x224x224, each at most 65536"
+        ))
     })
 }
