@@ -23,9 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = LoadOptions::default().with_grey_images().with_new_classifier();
     let config = ResNetConfig::resnet18().with_channels(1).with_classes(10);
     let network = config.init(&training).load_with(path, options)?;
-    let classifier = network.fc.clone();
     let mut network = network.freeze(); // no gradients, and batch norm keeps its averages
-    network.fc = classifier;
+    network.fc = network.fc.unfreeze();
 
     let data = FashionMnist::find(None)?;
     let batches = |split, size| {
