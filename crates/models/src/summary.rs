@@ -60,19 +60,20 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.layers.iter().map(|layer| layer.name.len());
         let width = names.max().unwrap_or_default().max("layer".len());
-        let mut row = |name: &str, kind: &str, output: &[usize], parameters: &str, macs: &str| {
-            let output = output.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        let dimensions =
+            |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        let mut row = |name: &str, kind: &str, output: &str, parameters: &str, macs: &str| {
             let [name, kind] = [format!("{name:width$}"), format!("{kind:16}")];
             writeln!(f, "{name}  {kind} {output:12} {parameters:>11} {macs:>14}")
         };
-        row("layer", "kind", &[], "parameters", "multiply-adds")?;
-        row("image", "", &self.input, "", "")?;
+        row("layer", "kind", "output", "parameters", "multiply-adds")?;
+        row("image", "", &dimensions(&self.input), "", "")?;
         for layer in &self.layers {
             let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
             let [parameters, macs] = [number(layer.parameters as u64), number(layer.macs)];
-            row(&layer.name, &layer.kind, &layer.output, &parameters, &macs)?;
+            row(&layer.name, &layer.kind, &dimensions(&layer.output), &parameters, &macs)?;
         }
-        row("total", "", &[], &self.parameters().to_string(), &self.macs().to_string())
+        row("total", "", "", &self.parameters().to_string(), &self.macs().to_string())
     }
 }
 
