@@ -20,7 +20,7 @@ fn main() {
     let device = Device::flex();
     device.seed(0);
     let training = device.clone().autodiff();
-    let mut network = ResNetConfig::resnet18_small().with_classes(2).init(&training);
+    let mut network = ResNetConfig::resnet18_small().with_width(8).with_classes(2).init(&training);
     let loss = CrossEntropyLossConfig::new().init(&training);
     let mut optimizer = SgdConfig::new().init();
     for step in 0..15 {
