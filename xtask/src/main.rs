@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use train::{DeviceName, Error, device};
 
 mod bench;
+mod reproduce;
 mod torchvision;
 
 /// Keeps freed memory, where the system's allocator gives large pieces back and the next use of them
@@ -28,6 +29,10 @@ enum Chore {
         #[arg(long, global = true)]
         json: bool,
     },
+    /// Trains the configs of configs/d2l and configs/best, the cheapest first, and writes the results
+    /// to assets/reproduce.md. A run that has ended is not trained again, one that was broken off goes
+    /// on.
+    Reproduce(reproduce::Arguments),
     /// Compares every network that torchvision has with torchvision, through files of weights, both
     /// ways. Needs torch, torchvision and safetensors.
     Torchvision {
@@ -76,6 +81,7 @@ fn run(chore: Chore) -> Result<(), Error> {
             bench::prediction::run(&device::choose(device)?.found, json);
             Ok(())
         }
+        Chore::Reproduce(arguments) => reproduce::run(&arguments),
         Chore::Torchvision { python, networks } => torchvision::run(&python, networks),
         Chore::Bench { part: Part::BatchNorm { alone, relu }, device, json } => {
             let what = bench::batch_norm::What { alone, relu };

@@ -16,15 +16,60 @@ use burn::{
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Images, PIXELS, SIDE};
+use crate::{Augment, Images, PIXELS, SIDE, augment::Draws};
 
 /// Images on the device, ready for a network.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Normalized pixels, `[batch, 1, side, side]`.
     pub images: Tensor<4>,
-    /// Classes from 0 to 9, `[batch]`.
+    /// Classes from 0 to 9, `[batch]`. Of a mixed image, the class of the image itself, however
+    /// small its share.
     pub labels: Tensor<1, Int>,
+    /// What the images are mixed with, by mixup or CutMix.
+    pub mix: Option<Mix>,
+}
+
+/// What the images of a batch are mixed with.
+///
+/// The target of a mixed image is `share * one_hot(batch.labels) + (1 - share) * one_hot(labels)`.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// Classes of the images mixed in, `[batch]`.
+    pub labels: Tensor<1, Int>,
+    /// Share of the images themselves, from 0 to 1; those mixed in have the rest.
+    pub share: f64,
+}
+
+impl Batch {
+    /// Cuts the batch, for several devices: into `parts` parts, the first ones larger by one image
+    /// if they must be, or into single images if there are fewer of them.
+    ///
+    /// # Panics
+    ///
+    /// If `parts` is 0.
+    pub fn split(&self, parts: usize) -> Vec<Self> {
+        assert!(parts > 0, "a batch cannot be cut into 0 parts");
+        let n = self.labels.dims()[0];
+        let parts = parts.min(n);
+        let start = |part: usize| part * (n / parts) + part.min(n % parts);
+        let part = |range: Range<usize>| Self {
+            images: self.images.clone().slice(range.clone()),
+            labels: self.labels.clone().slice(range.clone()),
+            mix: self.mix.clone().map(|mix| Mix { labels: mix.labels.slice(range), ..mix }),
+        };
+        (0..parts).map(|index| part(start(index)..start(index + 1))).collect()
+    }
+
+    /// The same batch on another device.
+    pub fn to_device(self, device: &Device) -> Self {
+        let mix = |mix: Mix| Mix { labels: mix.labels.to_device(device), ..mix };
+        Self {
+            images: self.images.to_device(device),
+            labels: self.labels.to_device(device),
+            mix: self.mix.map(mix),
+        }
+    }
 }
 
 /// How bytes become floats: `(byte / 255 - mean) / std`.
@@ -46,8 +91,9 @@ impl Normalization {
 
 /// Makes batches on the device.
 ///
-/// The images lie there as bytes from the start. A batch is gathered, turned into floats and
-/// resized there, so that the host sends nothing but the order of the images, once an epoch.
+/// The images lie there as bytes from the start. A batch is gathered, turned into floats, augmented
+/// and resized there, so that the host sends nothing but the order of the images, once an epoch,
+/// and the random choices of an augmentation.
 ///
 /// As Burn's [`DataLoader`] it plugs into burn-train: every call of `iter` is the next epoch. The
 /// order of an epoch depends on the seed and on its number alone; see [`epoch`](Self::epoch).
@@ -62,6 +108,8 @@ pub struct BatchLoader {
     /// `[1, 1, side, SIDE]`, for another side than the images' own.
     resize: Option<Tensor<4>>,
     normalization: Normalization,
+    /// With its seed.
+    augment: Option<(Augment, u64)>,
     /// Which of the images take part.
     range: Range<usize>,
     /// Shared with copies on other devices, which go on where this one stands.
@@ -93,6 +141,7 @@ impl BatchLoader {
             shuffle: None,
             resize: None,
             normalization: Normalization::UNIT,
+            augment: None,
             range: 0..n,
             next_epoch: Arc::new(AtomicU64::new(0)),
         }
@@ -122,26 +171,41 @@ impl BatchLoader {
         self
     }
 
+    /// Changed at random, in another way each epoch, drawn from this seed.
+    ///
+    /// # Panics
+    ///
+    /// If a border is 28 pixels or wider, a probability not from 0 to 1, or an alpha negative or
+    /// not finite.
+    pub fn augmented(mut self, augment: Augment, seed: u64) -> Self {
+        augment.check();
+        self.augment = Some((augment, seed));
+        self
+    }
+
     /// The batches of one epoch, counted from 0. The same epoch gives the same batches, whatever
     /// came before.
-    pub fn epoch(&self, epoch: u64) -> impl DataLoaderIterator<Batch> + use<'_> {
-        let mut order: Vec<i32> = self.range.clone().map(|index| index as i32).collect();
+    pub fn epoch(&self, epoch: u64) -> Batches<'_> {
+        let mut order: Vec<usize> = self.range.clone().collect();
         if let Some(seed) = self.shuffle {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(epoch);
             order.shuffle(&mut rng);
         }
-        let n = order.len();
+        let indices: Vec<i32> = order.iter().map(|&index| index as i32).collect();
+        let n = indices.len();
         let device = self.pixels.device();
-        BatchIterator {
+        Batches {
             loader: self,
-            order: Tensor::from_data(TensorData::new(order, [n]), &device),
+            order,
+            indices: Tensor::from_data(TensorData::new(indices, [n]), &device),
             // Where each of a number's four bytes starts, in bits.
             shifts: Tensor::from_data(
                 TensorData::new(vec![0i32, 8, 16, 24], [1, 1, 4]),
                 (&device, DType::I32),
             ),
-            position: 0,
+            draws: self.augment.map(|(augment, seed)| Draws { augment, seed, epoch }),
+            last: 0..0,
         }
     }
 }
@@ -189,45 +253,82 @@ impl DataLoader<Batch> for BatchLoader {
     }
 }
 
-struct BatchIterator<'a> {
+/// The batches of one epoch; see [`BatchLoader::epoch`].
+#[derive(Debug)]
+pub struct Batches<'a> {
     loader: &'a BatchLoader,
-    order: Tensor<1, Int>,
+    order: Vec<usize>,
+    /// The order, on the device.
+    indices: Tensor<1, Int>,
     shifts: Tensor<3, Int>,
-    position: usize,
+    draws: Option<Draws>,
+    /// The place in the order of the batch last given.
+    last: Range<usize>,
 }
 
-impl Iterator for BatchIterator<'_> {
+impl Batches<'_> {
+    /// From batch `number` on, counted from 0. The batches before it are not made.
+    pub fn starting_at(mut self, number: usize) -> Self {
+        let start = number.saturating_mul(self.loader.batch_size).min(self.order.len());
+        self.last = start..start;
+        self
+    }
+
+    /// The images of the batch last given, as their positions in the loader's [`Images`]. Before
+    /// the first batch there are none.
+    pub fn indices(&self) -> &[usize] {
+        &self.order[self.last.clone()]
+    }
+}
+
+impl Iterator for Batches<'_> {
     type Item = Result<Batch, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let BatchLoader { pixels, labels, batch_size, resize, normalization, range, .. } =
             self.loader;
-        let start = self.position;
+        let start = self.last.end;
         let end = range.len().min(start + batch_size);
         if start == end {
             return None;
         }
-        self.position = end;
+        self.last = start..end;
 
-        let indices = self.order.clone().slice(start..end);
+        let indices = self.indices.clone().slice(start..end);
         let words = pixels.clone().select(0, indices.clone()); // [b, 196]
         let bytes = words.unsqueeze_dim::<3>(2).bitwise_right_shift(self.shifts.clone());
         let bytes = bytes.bitwise_and_scalar(0xff); // [b, 196, 4]
-        let images = bytes.reshape([end - start, 1, SIDE, SIDE]).float();
+        let mut images = bytes.reshape([end - start, 1, SIDE, SIDE]).float();
+        let labels = labels.clone().select(0, indices);
 
+        let augment = self.draws.as_ref().map(|draws| {
+            let changes = self.indices().iter().map(|&index| draws.image(index));
+            (draws, changes.collect::<Vec<_>>())
+        });
+        if let Some((draws, changes)) = &augment {
+            images = draws.move_pixels(images, changes);
+        }
         let Normalization { mean, std } = *normalization;
-        let images = (images - 255.0 * mean) * (1.0 / (255.0 * std));
+        images = (images - 255.0 * mean) * (1.0 / (255.0 * std));
+        let mut mix = None;
+        if let Some((draws, changes)) = &augment {
+            images = draws.erase(images, changes);
+            if let Some(mixing) = draws.batch(range.start + start) {
+                images = mixing.apply(images);
+                mix = Some(Mix { labels: labels.clone().flip([0]), share: mixing.share() });
+            }
+        }
         let images = match resize {
             Some(weights) => weights.clone().matmul(images).matmul(weights.clone().transpose()),
             None => images,
         };
-        Some(Ok(Batch { images, labels: labels.clone().select(0, indices) }))
+        Some(Ok(Batch { images, labels, mix }))
     }
 }
 
-impl DataLoaderIterator<Batch> for BatchIterator<'_> {
+impl DataLoaderIterator<Batch> for Batches<'_> {
     fn progress(&self) -> Progress {
-        Progress::new(self.position, self.loader.range.len(), Some("images".to_owned()))
+        Progress::new(self.last.end, self.order.len(), Some("images".to_owned()))
     }
 }
 
@@ -269,7 +370,7 @@ mod tests {
         let images = synthetic::draw(50, 0);
         for (name, device) in test_devices::all() {
             for batch in BatchLoader::new(&images, 8, &device).shuffled(3).iter() {
-                let Batch { images: pixels, labels } = batch.unwrap();
+                let Batch { images: pixels, labels, .. } = batch.unwrap();
                 let labels: Vec<i64> = labels.into_data().convert::<i64>().try_into_vec().unwrap();
                 for (row, label) in labels.into_iter().enumerate() {
                     let row = pixels.clone().slice(row..row + 1) * 255.0;
@@ -308,6 +409,81 @@ mod tests {
         let mut all: Vec<i64> = images.labels().iter().map(|&label| label.into()).collect();
         all.sort_unstable();
         assert_eq!(sorted, all);
+    }
+
+    #[test]
+    fn the_indices_are_those_of_the_batch() {
+        let images = synthetic::draw(30, 0);
+        let loader = BatchLoader::new(&images, 8, &Device::flex()).shuffled(2);
+        let mut batches = loader.epoch(5);
+        assert!(batches.indices().is_empty());
+        let mut seen = Vec::new();
+        while let Some(batch) = batches.next() {
+            let pixels = (batch.unwrap().images * 255.0).into_data();
+            let bytes: Vec<u8> =
+                batches.indices().iter().flat_map(|&index| images.pixels(index)).copied().collect();
+            let expected = TensorData::new(bytes, pixels.shape().clone()).convert::<f32>();
+            pixels.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-3));
+            seen.extend_from_slice(batches.indices());
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_epoch_may_start_at_any_batch() {
+        let images = synthetic::draw(30, 0);
+        let loader = BatchLoader::new(&images, 8, &Device::flex()).shuffled(2);
+        let whole = labels(loader.epoch(1));
+        for number in 0..4 {
+            assert_eq!(labels(loader.epoch(1).starting_at(number)), whole[number..]);
+        }
+        assert!(loader.epoch(1).starting_at(4).next().is_none());
+        assert!(loader.epoch(1).starting_at(usize::MAX).next().is_none());
+        assert_eq!(loader.epoch(1).starting_at(3).progress().items_processed, 24);
+    }
+
+    #[test]
+    fn parts_of_a_batch_are_nearly_equal_and_make_the_whole() {
+        let images = synthetic::draw(11, 0);
+        let mixup = Augment { mixup: 1.0, ..Augment::default() };
+        for (name, device) in test_devices::all() {
+            let loader = BatchLoader::new(&images, 11, &device).augmented(mixup, 0);
+            let batch = loader.epoch(0).next().unwrap().unwrap();
+            let mix = batch.mix.clone().unwrap();
+            for (parts, sizes) in
+                [(1, vec![11]), (3, vec![4, 4, 3]), (4, vec![3, 3, 3, 2]), (20, vec![1; 11])]
+            {
+                let parts = batch.split(parts);
+                let found: Vec<usize> = parts.iter().map(|part| part.images.dims()[0]).collect();
+                assert_eq!(found, sizes, "{name}");
+                let part_mix = |part: &Batch| part.mix.clone().unwrap();
+                assert!(parts.iter().all(|part| part_mix(part).share == mix.share));
+                let images = parts.iter().map(|part| part.images.clone()).collect();
+                let labels = parts.iter().map(|part| part.labels.clone()).collect();
+                let others = parts.iter().map(|part| part_mix(part).labels).collect();
+                assert_eq!(Tensor::cat(images, 0).into_data(), batch.images.to_data(), "{name}");
+                assert_eq!(Tensor::cat(labels, 0).into_data(), batch.labels.to_data(), "{name}");
+                assert_eq!(Tensor::cat(others, 0).into_data(), mix.labels.to_data(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_the_same_on_another_device() {
+        let loader = BatchLoader::new(&synthetic::draw(4, 0), 4, &Device::flex());
+        let loader = loader.augmented(Augment { cutmix: 1.0, ..Augment::default() }, 0);
+        let batch = loader.epoch(0).next().unwrap().unwrap();
+        for (name, device) in test_devices::all() {
+            let moved = batch.clone().to_device(&device);
+            let [mix, moved_mix] = [&batch, &moved].map(|batch| batch.mix.clone().unwrap());
+            assert_eq!(moved.images.device(), device);
+            assert_eq!(moved_mix.labels.device(), device);
+            assert_eq!(moved.images.into_data(), batch.images.to_data(), "{name}");
+            assert_eq!(moved.labels.into_data(), batch.labels.to_data(), "{name}");
+            assert_eq!(moved_mix.labels.into_data(), mix.labels.into_data(), "{name}");
+            assert_eq!(moved_mix.share, mix.share);
+        }
     }
 
     #[test]

@@ -114,6 +114,8 @@ impl fmt::Display for Source {
 pub struct Images {
     pixels: Arc<[u8]>,
     labels: Arc<[u8]>,
+    /// Where each image lies in its file.
+    positions: Arc<[u32]>,
 }
 
 /// One image.
@@ -131,7 +133,8 @@ impl Images {
     /// If the pixels are not those of as many images as there are labels.
     pub(crate) fn new(pixels: Vec<u8>, labels: Vec<u8>) -> Self {
         assert_eq!(pixels.len(), labels.len() * PIXELS, "pixels and labels do not match");
-        Self { pixels: pixels.into(), labels: labels.into() }
+        let positions = (0..labels.len() as u32).collect();
+        Self { pixels: pixels.into(), labels: labels.into(), positions }
     }
 
     /// The number of images.
@@ -151,6 +154,16 @@ impl Images {
     /// If there is no such image.
     pub fn pixels(&self, index: usize) -> &[u8] {
         &self.pixels[index * PIXELS..][..PIXELS]
+    }
+
+    /// The position of image `index` among all the images of its file, counted from 0, however this
+    /// part was taken from them.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such image.
+    pub fn position(&self, index: usize) -> usize {
+        self.positions[index] as usize
     }
 
     /// The first `count` images, or all if there are fewer.
@@ -187,6 +200,7 @@ impl Images {
         Self {
             pixels: indices.iter().flat_map(|&index| self.pixels(index)).copied().collect(),
             labels: indices.iter().map(|&index| self.labels[index]).collect(),
+            positions: indices.iter().map(|&index| self.positions[index]).collect(),
         }
     }
 }
@@ -239,6 +253,18 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..100).collect::<Vec<u8>>());
         assert!(numbers(&rest).is_sorted() && numbers(&held_out).is_sorted());
+    }
+
+    #[test]
+    fn an_image_keeps_its_position_in_the_file() {
+        let images = numbered((0..100).map(|i| i % 10).collect());
+        let (rest, held_out) = images.hold_out(30, 1);
+        let again = rest.hold_out(20, 2).0.first(40);
+        for part in [&images, &rest, &held_out, &again] {
+            let positions: Vec<usize> = (0..part.images()).map(|i| part.position(i)).collect();
+            let numbers: Vec<usize> = numbers(part).into_iter().map(usize::from).collect();
+            assert_eq!(positions, numbers);
+        }
     }
 
     #[test]

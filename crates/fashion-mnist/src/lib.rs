@@ -30,11 +30,16 @@
 //! - **Batches.** [`BatchLoader`] implements Burn's `DataLoader`. The images lie on the device as
 //!   bytes, 47 MB, and become floats there, a batch at a time: the host sends nothing but the order
 //!   of the images, once an epoch.
+//! - **Augmentation.** [`Augment`] changes training images at random, on the device: crops, flips,
+//!   Random Erasing, mixup, CutMix. The choices depend on seed, epoch and image alone, or on the
+//!   batch for the last two, so that a run gives the same images wherever and however often it is
+//!   repeated.
 //! - **Synthetic.** [`FashionMnist::synthetic`] draws a stand-in for machines without the files. It
 //!   is not Fashion-MNIST, and says so wherever it is named.
 
 #![warn(missing_docs)]
 
+mod augment;
 mod batches;
 mod class;
 mod dataset;
@@ -43,7 +48,8 @@ mod files;
 mod idx;
 mod synthetic;
 
-pub use batches::{Batch, BatchLoader, Normalization};
+pub use augment::Augment;
+pub use batches::{Batch, BatchLoader, Batches, Mix, Normalization};
 pub use class::{Class, Split};
 pub use dataset::{FashionMnist, Images, Item, PIXELS, SIDE, Source};
 pub use error::{Error, Fault};

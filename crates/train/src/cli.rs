@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{Error, commands};
+use crate::{Error, commands, health::advise};
 
 /// Trains convolutional networks on Fashion-MNIST, and predicts with them.
 #[derive(Debug, Parser)]
@@ -37,8 +37,130 @@ enum Command {
     },
     /// Lists the layers of a network: output, parameters, multiply-adds.
     Summary(SummaryArgs),
+    /// Goes on with a run that was broken off.
+    Resume(ResumeArgs),
+    /// Tests the weights of a run, or of a file.
+    Evaluate(EvaluateArgs),
     /// Tells what images show.
     Predict(PredictArgs),
+    /// Writes a page about a run, or comparing several.
+    Report(ReportArgs),
+    /// Writes the weights of a run in another format.
+    Export(ExportArgs),
+    /// Trains with every combination of some values, one run after the other.
+    Sweep(SweepArgs),
+    /// Lets other machines compute on the devices of this one.
+    Serve(ServeArgs),
+}
+
+/// Which run to go on with.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The run's folder.
+    pub run_dir: PathBuf,
+
+    /// Where to compute [default: as the run began].
+    #[arg(long)]
+    pub device: Option<String>,
+
+    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Which weights to test, on which images.
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// The folder of a run that has ended.
+    #[arg(required_unless_present = "weights", conflicts_with_all = ["weights", "network"])]
+    pub run_dir: Option<PathBuf>,
+
+    /// Without a run: the weights, .pth or .pt of PyTorch, .safetensors, or .bpk.
+    #[arg(long, value_name = "FILE", requires = "network")]
+    pub weights: Option<PathBuf>,
+
+    /// Without a run: the network, by a name that `train networks` prints.
+    #[arg(long)]
+    pub network: Option<String>,
+
+    /// Changes one key of the run's config, such as data.normalization; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+
+    /// The images: test or validation.
+    #[arg(long, default_value = "test")]
+    pub split: String,
+
+    /// Where to compute [default: as the run did].
+    #[arg(long)]
+    pub device: Option<String>,
+
+    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Prints a JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which runs to write about.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The runs' folders.
+    #[arg(required = true)]
+    pub run_dirs: Vec<PathBuf>,
+
+    /// The page [default: report.html, of one run in its folder, of several here].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Which weights to write, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The folder of a run that has ended.
+    pub run_dir: PathBuf,
+
+    /// The file: .safetensors with PyTorch's names, or .bpk of Burn [default: model.safetensors in the
+    /// run's folder].
+    pub out: Option<PathBuf>,
+}
+
+/// What to train, and what to vary.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// The config file.
+    pub config: PathBuf,
+
+    /// The values of one key, such as optimizer.learning_rate=0.1,0.5 or seed=0,1,2; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE,...", required = true)]
+    pub overrides: Vec<String>,
+
+    /// A new folder for the runs [default: runs/sweep-NUMBER].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Whom to serve, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address to listen at.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    pub bind: std::net::SocketAddr,
+
+    /// What a client must know [default: what TRAIN_TOKEN holds; without one, only this machine is
+    /// served].
+    #[arg(long)]
+    pub token: Option<String>,
+
+    /// The device, auto or a name that `train devices` prints; of a backend, all of its devices.
+    #[arg(long)]
+    pub device: Option<String>,
 }
 
 /// Which network to describe, and for which images.
@@ -67,17 +189,26 @@ pub(crate) struct SummaryArgs {
 /// Which network predicts, with which weights, on which images.
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// The network, by a name that `train networks` prints.
+    /// The folder of a run that has ended: its network and weights.
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "weights",
+        conflicts_with_all = ["weights", "network", "preset"]
+    )]
+    pub run: Option<PathBuf>,
+
+    /// Without a run: the network, by a name that `train networks` prints.
     #[arg(long)]
-    pub network: String,
+    pub network: Option<String>,
 
     /// d2l, imagenet or small [default: imagenet where it has the network].
     #[arg(long)]
     pub preset: Option<String>,
 
-    /// The weights: .pth or .pt of PyTorch, .safetensors, or .bpk of a run.
-    #[arg(long, value_name = "FILE")]
-    pub weights: PathBuf,
+    /// Without a run: the weights, .pth or .pt of PyTorch, .safetensors, or .bpk of a run.
+    #[arg(long, value_name = "FILE", requires = "network")]
+    pub weights: Option<PathBuf>,
 
     /// The names of the classes, one a line [default: those of ImageNet or Fashion-MNIST].
     #[arg(long, value_name = "FILE")]
@@ -95,7 +226,11 @@ pub(crate) struct PredictArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Image files: JPEG, PNG, GIF, WebP or BMP.
+    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Image files, JPEG, PNG, GIF, WebP or BMP, or numbers of Fashion-MNIST's test images, from 0.
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
 }
@@ -157,7 +292,13 @@ pub fn run() -> ExitCode {
             Ok(())
         }
         Some(Command::Summary(args)) => commands::summary(&args),
+        Some(Command::Resume(args)) => commands::resume(&args),
+        Some(Command::Evaluate(args)) => commands::evaluate(&args),
         Some(Command::Predict(args)) => commands::predict(&args),
+        Some(Command::Report(args)) => commands::report(&args),
+        Some(Command::Export(args)) => commands::export(&args),
+        Some(Command::Sweep(args)) => commands::sweep(&args),
+        Some(Command::Serve(args)) => commands::serve(&args),
         None => commands::train(&cli.train),
     }));
     let result = result.unwrap_or_else(|panic| Err(describe(&*panic)));
@@ -177,11 +318,5 @@ fn describe(panic: &(dyn std::any::Any + Send)) -> Error {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    // How burn-train's curves end the program at a key.
-    if message.starts_with("Killing training") {
-        return Error::Stopped(
-            "stopped at once; checkpoints of earlier epochs are kept".to_owned(),
-        );
-    }
-    Error::Training(format!("the computation failed: {message}"))
+    Error::Training(format!("the computation failed: {}", advise(message)))
 }

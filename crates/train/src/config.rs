@@ -10,11 +10,14 @@ use std::{
     str::FromStr,
 };
 
-use fashion_mnist::{Class, Normalization};
+use fashion_mnist::{Augment, Class, Normalization};
 use models::{Architecture, Implementation, NetworkConfig, Preset};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{DeviceName, Error};
+use crate::{
+    DeviceName, Error,
+    schedule::{Schedule, Shape},
+};
 
 /// Everything that a run depends on, but the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,12 +33,31 @@ pub struct Config {
     #[serde(default)]
     pub seed: u64,
     /// Where to compute.
-    #[serde(with = "by_name", default)]
+    #[serde(default)]
     pub device: DeviceName,
+    /// Several devices, instead of `device`: each takes its part of every batch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceName>,
     /// How often to go through the training images.
-    pub epochs: NonZeroUsize,
-    /// Images to a training step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<NonZeroUsize>,
+    /// How long to train, in minutes, instead of `epochs`. The schedule goes by the clock, so that no
+    /// run is the same as another.
+    #[serde(
+        default,
+        deserialize_with = "positive_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub minutes: Option<f64>,
+    /// Images that go through the network at once.
     pub batch_size: NonZeroUsize,
+    /// Batches whose gradients are averaged to one training step.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: NonZeroUsize,
+    /// The share of the target that all classes divide among them
+    /// ([Szegedy et al., 2016](https://arxiv.org/abs/1512.00567), section 7).
+    #[serde(default, deserialize_with = "share", skip_serializing_if = "is_zero")]
+    pub label_smoothing: f64,
     /// Which epoch's weights the run ends with.
     #[serde(default)]
     pub weights: WeightsConfig,
@@ -45,8 +67,20 @@ pub struct Config {
     /// The images.
     #[serde(default)]
     pub data: DataConfig,
+    /// Random changes to the training images.
+    #[serde(default, skip_serializing_if = "AugmentConfig::is_off")]
+    pub augment: AugmentConfig,
     /// How the weights follow their gradients.
     pub optimizer: OptimizerConfig,
+    /// How the learning rate changes on the way.
+    #[serde(default)]
+    pub schedule: ScheduleConfig,
+    /// The moving average of the weights, which is then what is validated, tested and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<AverageConfig>,
+    /// When to end a run that does not get better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStoppingConfig>,
 }
 
 /// Which epoch's weights a run ends with: they are tested, and saved as `model.bpk`.
@@ -108,6 +142,26 @@ pub enum NormalizationConfig {
     Standard,
 }
 
+/// Random changes to the training images; without a key, none. [`Augment`] tells more of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
+pub struct AugmentConfig {
+    /// Pixels of border that a window of the image's size may move into.
+    #[serde(deserialize_with = "border")]
+    pub crop: usize,
+    /// Half of the images are mirrored.
+    pub flip: bool,
+    /// The share of the images of which a rectangle is erased.
+    #[serde(deserialize_with = "probability")]
+    pub erase: f64,
+    /// The alpha of mixup; 0 is none.
+    #[serde(deserialize_with = "not_negative")]
+    pub mixup: f64,
+    /// The alpha of cutmix; 0 is none.
+    #[serde(deserialize_with = "not_negative")]
+    pub cutmix: f64,
+}
+
 /// How the weights follow their gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section")]
@@ -117,20 +171,113 @@ pub struct OptimizerConfig {
     /// The step along the gradient.
     #[serde(deserialize_with = "positive")]
     pub learning_rate: f64,
-    /// The share of the last step that the next one keeps.
-    #[serde(default, deserialize_with = "share")]
+    /// SGD, RMSProp: the share of the last step that the next one keeps.
+    #[serde(default, deserialize_with = "share", skip_serializing_if = "is_zero")]
     pub momentum: f64,
-    /// The share of a weight added to its gradient.
-    #[serde(default, deserialize_with = "share")]
+    /// SGD: Nesterov's momentum.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nesterov: bool,
+    /// Adam, AdamW: the share of the mean gradient that is kept; .9 if not given.
+    #[serde(default, deserialize_with = "share_or_none", skip_serializing_if = "Option::is_none")]
+    pub beta1: Option<f64>,
+    /// Adam, AdamW: the share of the mean squared gradient that is kept, .999 if not given; RMSProp:
+    /// the same, .99 if not given.
+    #[serde(default, deserialize_with = "share_or_none", skip_serializing_if = "Option::is_none")]
+    pub beta2: Option<f64>,
+    /// The share of a weight added to its gradient; AdamW takes it off the weight itself.
+    #[serde(default, deserialize_with = "share", skip_serializing_if = "is_zero")]
     pub weight_decay: f64,
+    /// What decays.
+    #[serde(default)]
+    pub decay: DecayConfig,
+    /// The longest gradient of all weights together; a longer one is cut to this length.
+    #[serde(
+        default,
+        deserialize_with = "positive_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub clip_norm: Option<f64>,
 }
 
 /// An optimization algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "lowercase")]
 pub enum OptimizerName {
     /// Stochastic gradient descent.
     Sgd,
+    /// [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980).
+    Adam,
+    /// [Loshchilov and Hutter, 2019](https://arxiv.org/abs/1711.05101).
+    AdamW,
+    /// Tieleman and Hinton, 2012.
+    RmsProp,
+}
+
+/// Which of the weights decay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayConfig {
+    /// Those of convolutions and fully connected layers: not the biases, and not the scale and shift
+    /// of batch normalization.
+    #[default]
+    Weights,
+    /// All.
+    All,
+}
+
+/// How the learning rate changes on the way. Shares are of the whole run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a section")]
+pub struct ScheduleConfig {
+    /// The form of its curve.
+    pub name: ScheduleName,
+    /// The share in which the learning rate rises to what the optimizer is given; .3 for `one-cycle`
+    /// and 0 for the others, if not given.
+    #[serde(deserialize_with = "share_or_none", skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<f64>,
+    /// `step`: after which shares it falls.
+    #[serde(deserialize_with = "rising_shares", skip_serializing_if = "Vec::is_empty")]
+    pub milestones: Vec<f64>,
+    /// `step`: what it is multiplied by each time; .1 if not given.
+    #[serde(deserialize_with = "positive_or_none", skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// `cosine`, `linear`: the share of the learning rate that it ends with.
+    #[serde(deserialize_with = "share", skip_serializing_if = "is_zero")]
+    pub final_factor: f64,
+}
+
+/// The form of a learning rate's curve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// Level.
+    #[default]
+    Constant,
+    /// In steps, at the milestones.
+    Step,
+    /// Half a wave of the cosine ([Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)).
+    Cosine,
+    /// Straight.
+    Linear,
+    /// Up and down once ([Smith and Topin, 2019](https://arxiv.org/abs/1708.07120)).
+    OneCycle,
+}
+
+/// The moving average of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub struct AverageConfig {
+    /// The share of the average that each step keeps; less in the first steps.
+    #[serde(deserialize_with = "share")]
+    pub decay: f64,
+}
+
+/// When to end a run that does not get better.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub struct EarlyStoppingConfig {
+    /// The run ends after so many epochs in a row without a lower validation loss.
+    pub patience: NonZeroUsize,
 }
 
 impl Default for DataConfig {
@@ -140,6 +287,41 @@ impl Default for DataConfig {
             validation: NonZeroUsize::new(5_000).expect("not zero"),
             limit: None,
             normalization: NormalizationConfig::Unit,
+        }
+    }
+}
+
+impl AugmentConfig {
+    fn is_off(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What the loader is told.
+    pub fn changes(self) -> Augment {
+        let Self { crop, flip, erase, mixup, cutmix } = self;
+        Augment { crop, flip, erase, mixup, cutmix }
+    }
+}
+
+impl OptimizerName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+            Self::Adam => "adam",
+            Self::AdamW => "adamw",
+            Self::RmsProp => "rmsprop",
+        }
+    }
+}
+
+impl ScheduleName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Step => "step",
+            Self::Cosine => "cosine",
+            Self::Linear => "linear",
+            Self::OneCycle => "one-cycle",
         }
     }
 }
@@ -213,6 +395,14 @@ impl Config {
             .unwrap_or_else(|| value.into());
 
         let mut root = toml::Table::try_from(self).map_err(|error| error.to_string())?;
+        // Of two keys that exclude each other, the one that is asked for stays.
+        for [one, other] in [["epochs", "minutes"], ["device", "devices"]] {
+            if key.trim() == one {
+                root.remove(other);
+            } else if key.trim() == other {
+                root.remove(one);
+            }
+        }
         let mut table = &mut root;
         let mut path: Vec<&str> = key.trim().split('.').collect();
         let last = path.pop().unwrap_or_default();
@@ -230,6 +420,27 @@ impl Config {
     pub fn training_images(&self) -> usize {
         let rest = TRAINING_IMAGES.saturating_sub(self.data.validation.get());
         self.data.limit.map_or(rest, |limit| rest.min(limit.get()))
+    }
+
+    /// The number of training steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.training_images().div_ceil(self.batch_size.get() * self.accumulate.get())
+    }
+
+    /// The learning rate's curve.
+    pub(crate) fn schedule(&self) -> Schedule {
+        let ScheduleConfig { name, warmup, ref milestones, factor, final_factor } = self.schedule;
+        let shape = match name {
+            ScheduleName::Constant => Shape::Constant,
+            ScheduleName::Step => {
+                Shape::Step { milestones: milestones.clone(), factor: factor.unwrap_or(0.1) }
+            }
+            ScheduleName::Cosine => Shape::Cosine { final_factor },
+            ScheduleName::Linear => Shape::Linear { final_factor },
+            ScheduleName::OneCycle => Shape::OneCycle,
+        };
+        let rise = if name == ScheduleName::OneCycle { 0.3 } else { 0.0 };
+        Schedule { shape, warmup: warmup.unwrap_or(rise) }
     }
 
     /// The network, for grey images of Fashion-MNIST's classes whatever the preset is made for.
@@ -274,13 +485,84 @@ impl Config {
             let why = format!("batch_size = {batch} is more than the {images} images to train on");
             return Err(("batch_size", why));
         }
+        self.check_keys()?;
+        let devices = self.devices.len().max(1);
         let last = (images - 1) % batch + 1;
-        if last == 1 && self.network.has_batch_norm(self.preset) {
+        if batch < devices {
+            let why = format!("batch_size = {batch} gives some of the {devices} devices no image");
+            return Err(("batch_size", why));
+        }
+        // A device that takes part gets at least as many images as it would of the last batch.
+        if (last == 1 || last / devices == 1 || batch / devices == 1)
+            && self.network.has_batch_norm(self.preset)
+        {
             let why = format!(
                 "batch_size = {batch} makes a batch of a single one of the {images} images, which \
                  batch normalization cannot take: choose another batch_size or data.limit"
             );
             return Err(("batch_size", why));
+        }
+        Ok(())
+    }
+
+    /// Keys that contradict each other, or that the choice of another key has no use for.
+    fn check_keys(&self) -> Result<(), (&'static str, String)> {
+        match (self.epochs, self.minutes) {
+            (None, None) => {
+                return Err((
+                    "network",
+                    "how long to train? Give `epochs` or `minutes`".to_owned(),
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(("minutes", "`epochs` and `minutes`: give one of them".to_owned()));
+            }
+            _ => {}
+        }
+        if !self.devices.is_empty() && self.device != DeviceName::Auto {
+            return Err(("devices", "`device` and `devices`: give one of them".to_owned()));
+        }
+
+        let OptimizerConfig { name, momentum, nesterov, beta1, beta2, .. } = self.optimizer;
+        let (adam, rmsprop) = (
+            matches!(name, OptimizerName::Adam | OptimizerName::AdamW),
+            name == OptimizerName::RmsProp,
+        );
+        for (key, given, has) in [
+            ("momentum", momentum > 0.0, !adam),
+            ("nesterov", nesterov, name == OptimizerName::Sgd),
+            ("beta1", beta1.is_some(), adam),
+            ("beta2", beta2.is_some(), adam || rmsprop),
+        ] {
+            if given && !has {
+                return Err((key, format!("the optimizer {} has no {key}", name.name())));
+            }
+        }
+        if nesterov && momentum == 0.0 {
+            return Err(("nesterov", "nesterov = true needs a momentum above 0".to_owned()));
+        }
+
+        let ScheduleConfig { name, ref milestones, factor, final_factor, .. } = self.schedule;
+        let falls = matches!(name, ScheduleName::Cosine | ScheduleName::Linear);
+        let steps = name == ScheduleName::Step;
+        for (key, given, has) in [
+            ("milestones", !milestones.is_empty(), steps),
+            ("factor", factor.is_some(), steps),
+            ("final_factor", final_factor > 0.0, falls),
+        ] {
+            if given && !has {
+                return Err((key, format!("the schedule {} has no {key}", name.name())));
+            }
+        }
+        if let Some(first) = milestones.first()
+            && *first < self.schedule.warmup.unwrap_or_default()
+        {
+            let why = "the first of the milestones lies in the warm-up";
+            return Err(("milestones", why.to_owned()));
+        }
+        if steps && milestones.is_empty() {
+            let why = "the schedule `step` needs milestones, such as [0.5, 0.75]";
+            return Err(("[schedule]", why.to_owned()));
         }
         Ok(())
     }
@@ -353,6 +635,61 @@ fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error>
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number_where(deserializer, |number| (0.0..1.0).contains(&number), "from 0 to below 1")
+}
+
+/// A share of the run, an image or the like.
+fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number_where(deserializer, |number| (0.0..=1.0).contains(&number), "from 0 to 1")
+}
+
+fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number_where(deserializer, |number| number >= 0.0 && number.is_finite(), "of at least 0")
+}
+
+fn positive_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    positive(deserializer).map(Some)
+}
+
+fn share_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    share(deserializer).map(Some)
+}
+
+fn border<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let pixels = usize::deserialize(deserializer)?;
+    match pixels < fashion_mnist::SIDE {
+        true => Ok(pixels),
+        false => Err(serde::de::Error::custom(format!(
+            "expected pixels, fewer than the image's {}, not {pixels}",
+            fashion_mnist::SIDE
+        ))),
+    }
+}
+
+fn rising_shares<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    let shares = Vec::<f64>::deserialize(deserializer)?;
+    let rising = shares.windows(2).all(|pair| pair[0] < pair[1]);
+    match rising && shares.iter().all(|share| (0.0..1.0).contains(share)) {
+        true => Ok(shares),
+        false => Err(serde::de::Error::custom(format!(
+            "expected rising shares of the run, each from 0 to below 1, not {shares:?}"
+        ))),
+    }
+}
+
+fn one() -> NonZeroUsize {
+    NonZeroUsize::MIN
+}
+
+fn is_one(number: &NonZeroUsize) -> bool {
+    *number == NonZeroUsize::MIN
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A value written as its name.

@@ -3,18 +3,22 @@
 use std::{fmt, str::FromStr};
 
 use burn::tensor::{Device, DeviceKind, DeviceType};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Config, Error};
 
 /// A device as a config names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DeviceName {
     /// A real GPU where there is one, otherwise the CPU.
     #[default]
     Auto,
     /// A device of one backend: of several, the one with this number, otherwise the best.
     Of(Backend, Option<usize>),
+    /// A device of another machine, where `train serve` runs at this address; of several, the one
+    /// with this number.
+    Remote(String, Option<usize>),
 }
 
 /// What computes.
@@ -200,7 +204,63 @@ pub fn choose(name: DeviceName) -> Result<Chosen, Error> {
             let found = choose_of(backend, index)?;
             Ok(Chosen { found, reason: None })
         }
+        DeviceName::Remote(url, index) => {
+            let found = remote(&url, index.unwrap_or_default())?;
+            Ok(Chosen { found, reason: None })
+        }
     }
+}
+
+/// The devices of a config.
+///
+/// # Errors
+///
+/// As [`choose`].
+pub fn choose_all(config: &Config) -> Result<Vec<Chosen>, Error> {
+    if config.devices.is_empty() {
+        return Ok(vec![choose(config.device.clone())?]);
+    }
+    config.devices.iter().cloned().map(choose).collect()
+}
+
+/// All devices that a name stands for: of a backend without a number, all of its devices.
+///
+/// # Errors
+///
+/// As [`choose`].
+pub fn all_of(name: DeviceName) -> Result<Vec<Found>, Error> {
+    let first = choose(name.clone())?.found;
+    Ok(match name {
+        DeviceName::Of(backend, None) => backend.devices(),
+        _ => vec![first],
+    })
+}
+
+/// Where the token that a server asks for is read from.
+pub const TOKEN: &str = "TRAIN_TOKEN";
+
+/// A device of a server.
+#[cfg(feature = "remote")]
+fn remote(url: &str, index: usize) -> Result<Found, Error> {
+    let mut host = burn::remote::RemoteHost::websocket(url);
+    if let Ok(token) = std::env::var(TOKEN) {
+        host = host.with_credential(token);
+    }
+    let device = Device::remote_options(&host).device_index(index).init().map_err(|error| {
+        Error::Usage(format!(
+            "cannot use the remote device {url}#{index}: {error} (is `train serve` running there? \
+             If it was started with a token, {TOKEN} must hold the same one)"
+        ))
+    })?;
+    let name = DeviceName::Remote(url.to_owned(), Some(index)).to_string();
+    Ok(Found { name, backend: "remote", kind: Kind::Gpu, device })
+}
+
+#[cfg(not(feature = "remote"))]
+fn remote(_url: &str, _index: usize) -> Result<Found, Error> {
+    Err(Error::Usage(
+        "this build has no remote devices: build it with `--features remote`".to_owned(),
+    ))
 }
 
 /// The one of all devices of this machine that `auto` takes: the best kind, of equals the first.
@@ -268,12 +328,28 @@ impl fmt::Display for Kind {
     }
 }
 
+impl From<DeviceName> for String {
+    fn from(name: DeviceName) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Of(backend, None) => write!(f, "{backend}"),
             Self::Of(backend, Some(index)) => write!(f, "{backend}:{index}"),
+            Self::Remote(url, None) => write!(f, "remote:{url}"),
+            Self::Remote(url, Some(index)) => write!(f, "remote:{url}#{index}"),
         }
     }
 }
@@ -285,6 +361,18 @@ impl FromStr for DeviceName {
         if name == "auto" {
             return Ok(Self::Auto);
         }
+        let number = |index: &str| {
+            index.parse().map_err(|_| format!("`{name}`: the number of a device, as in `wgpu:0`"))
+        };
+        if let Some(url) = name.strip_prefix("remote:") {
+            let (url, index) = match url.split_once('#') {
+                Some((url, index)) => (url, Some(number(index)?)),
+                None => (url, None),
+            };
+            let host = url.strip_prefix("ws://").filter(|host| !host.is_empty());
+            host.ok_or_else(|| format!("`{name}`: expected `remote:ws://HOST:PORT`"))?;
+            return Ok(Self::Remote(url.to_owned(), index));
+        }
         let (backend, index) = match name.split_once(':') {
             Some((backend, index)) => (backend, Some(index)),
             None => (name, None),
@@ -292,11 +380,8 @@ impl FromStr for DeviceName {
         let found = Backend::ALL.into_iter().find(|candidate| candidate.name() == backend);
         let found = found.ok_or_else(|| {
             let names = Backend::ALL.map(Backend::name).join("`, `");
-            format!("unknown device `{name}`, expected one of `auto`, `{names}`")
+            format!("unknown device `{name}`, expected one of `auto`, `{names}`, `remote:ws://...`")
         })?;
-        let index = index.map(|index| {
-            index.parse().map_err(|_| format!("`{name}`: the number of a device, as in `wgpu:0`"))
-        });
-        Ok(Self::Of(found, index.transpose()?))
+        Ok(Self::Of(found, index.map(number).transpose()?))
     }
 }

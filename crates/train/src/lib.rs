@@ -7,21 +7,38 @@
 //! | [`cli`] | the arguments |
 //! | [`config`] | what a run does: a strict TOML file |
 //! | [`device`] | the backends of this build and the devices of this machine |
-//! | [`fit`] | a network as burn-train's learner, and its evaluation |
-//! | [`run_dir`] | the folder that a run leaves behind |
-//! | `report` | what is measured on the way, and how it is shown |
+//! | [`classifier`] | a network with its loss: one forward and backward pass |
+//! | [`optimizer`], `schedule`, `average` | how the weights follow their gradients |
+//! | `fit` | the training loop |
+//! | [`evaluate`](mod@evaluate) | how well a network predicts |
+//! | [`checkpoint`] | all that a run is made of after an epoch, so that it can go on |
+//! | [`record`], [`run_dir`], `journal`, `tensorboard` | what a run writes down, and where |
+//! | `health`, `stop`, `progress` | what goes wrong, who ends it, what a person sees meanwhile |
+//! | `report` | the page about a run |
 //! | `commands` | what each command does: the place where the others meet |
 
 #![warn(missing_docs)]
 
+mod average;
+pub mod checkpoint;
+pub mod classifier;
 pub mod cli;
 mod commands;
 pub mod config;
 pub mod device;
 mod error;
-pub mod fit;
+pub mod evaluate;
+mod fit;
+mod health;
+mod journal;
+pub mod optimizer;
+mod progress;
+pub mod record;
 mod report;
 pub mod run_dir;
+mod schedule;
+mod stop;
+mod tensorboard;
 
 pub use config::Config;
 pub use device::DeviceName;

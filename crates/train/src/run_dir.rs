@@ -4,86 +4,43 @@
 //! runs/lenet_bn-1/
 //!   config.toml       the config with every key, as it was resolved   } written at the start
 //!   environment.json  versions, device, source of the images          }
-//!   metrics.jsonl     one line per epoch, as it ends
-//!   checkpoints/      model-N.bpk, optimizer-N.bpk, schedule-N.bpk after epoch N: the last two
-//!                     epochs and the one with the lowest validation loss
-//!   model.bpk         the weights that were tested   } written at the end
-//!   result.json       how well they did              }
+//!   steps.jsonl       one line per training step     }
+//!   metrics.jsonl     one line per epoch             } as they come
+//!   events.out.…      the same for TensorBoard       }
+//!   checkpoints/      epoch-N/ after epoch N: the last two epochs and the one with the lowest
+//!                     validation loss
+//!   model.bpk         the weights that were tested          }
+//!   test.json         what they take for what               } written at the end
+//!   result.json       how well they did                     }
+//!   report.html       all of it, to look at                 }
 //! ```
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Config, Error};
+use crate::{
+    Config, Error,
+    record::{Environment, RunResult, TestReport},
+};
 
-/// A run's folder.
-#[derive(Clone, Debug)]
+/// A run's folder. While it is held, no other program writes into it.
+#[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-}
-
-/// What can be known before a run begins.
-#[derive(Clone, Debug, Serialize)]
-pub struct Environment {
-    /// Version of this program.
-    pub train: &'static str,
-    /// Version of Burn.
-    pub burn: &'static str,
-    /// Operating system.
-    pub os: &'static str,
-    /// Processor architecture.
-    pub arch: &'static str,
-    /// Threads that the machine runs at once.
-    pub threads: usize,
-    /// The device's name in a config.
-    pub device: String,
-    /// What computes on it.
-    pub backend: &'static str,
-    /// What the device calls itself.
-    pub device_model: Option<String>,
-    /// Where the images come from.
-    pub data_source: String,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct RunResult {
-    /// The network's name.
-    pub network: String,
-    /// What the network is made for.
-    pub preset: String,
-    /// Number of trainable parameters.
-    pub parameters: usize,
-    /// The device's name in a config.
-    pub device: String,
-    /// What computes on it.
-    pub backend: &'static str,
-    /// What the device calls itself.
-    pub device_model: Option<String>,
-    /// Where the images come from.
-    pub data_source: String,
-    /// Epochs trained.
-    pub epochs: usize,
-    /// The seed of the run.
-    pub seed: u64,
-    /// The epoch whose weights were tested, counted from 1.
-    pub tested_epoch: usize,
-    /// Share of the test images whose class was predicted, from 0 to 1.
-    pub test_accuracy: f64,
-    /// Mean cross entropy of the test images.
-    pub test_loss: f64,
-    /// Images trained on per second, over all epochs; validation is not counted.
-    pub train_images_per_second: f64,
-    /// Seconds from the first epoch's start to the end of the test.
-    pub seconds: f64,
+    /// Locked; the system lets go of it whatever way the program ends.
+    _lock: File,
 }
 
 /// The pinned version of Burn, as the workspace's manifest has it.
 const BURN: &str = "0.22.1";
+
+/// The file that is locked.
+const LOCK: &str = ".lock";
 
 impl RunDir {
     /// Makes the folder: `path`, or without one the first free number of `runs/NETWORK-NUMBER`.
@@ -98,7 +55,8 @@ impl RunDir {
                 let used = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
                 if used {
                     return Err(Error::Usage(format!(
-                        "the run folder {} is not empty: choose a new one",
+                        "the run folder {} is not empty: choose a new one, or go on with the run in \
+                         it by `train resume`",
                         path.display()
                     )));
                 }
@@ -107,10 +65,22 @@ impl RunDir {
             }
             None => create_numbered(Path::new("runs"), config.network.name())?,
         };
-        let run = Self { path };
+        let lock = lock(&path)?;
+        let run = Self { path, _lock: lock };
         let text = toml::to_string(config).map_err(|error| Error::Training(error.to_string()))?;
-        run.write("config.toml", &text)?;
+        run.write("config.toml", text.as_bytes())?;
         Ok(run)
+    }
+
+    /// The folder of a run that began before.
+    ///
+    /// # Errors
+    ///
+    /// If there is no run, or another program goes on with it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        is_run(path)?;
+        let lock = lock(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The folder.
@@ -121,18 +91,10 @@ impl RunDir {
     /// Takes the folder away again, for a run that cannot begin.
     pub fn discard(&self) {
         // What else is there is not the run's, and keeps the folder.
-        fs::remove_file(self.path.join("config.toml")).ok();
+        for file in ["config.toml", LOCK] {
+            fs::remove_file(self.path.join(file)).ok();
+        }
         fs::remove_dir(&self.path).ok();
-    }
-
-    /// Where the checkpoints go.
-    pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-
-    /// Where the network stands as it was after `epoch`, counted from 1.
-    pub fn checkpoint(&self, epoch: usize) -> PathBuf {
-        self.checkpoints().join(format!("model-{epoch}.bpk"))
     }
 
     /// Writes what is known before the run begins.
@@ -141,7 +103,16 @@ impl RunDir {
     ///
     /// If the file cannot be written.
     pub fn write_environment(&self, environment: &Environment) -> Result<(), Error> {
-        self.write("environment.json", &pretty(environment))
+        self.write("environment.json", pretty(environment).as_bytes())
+    }
+
+    /// Writes what the tested weights do and look like.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write_test(&self, test: &TestReport) -> Result<(), Error> {
+        self.write("test.json", (json(test) + "\n").as_bytes())
     }
 
     /// Writes how the run ended.
@@ -150,32 +121,112 @@ impl RunDir {
     ///
     /// If the file cannot be written.
     pub fn write_result(&self, result: &RunResult) -> Result<(), Error> {
-        self.write("result.json", &pretty(result))
+        self.write("result.json", pretty(result).as_bytes())
     }
 
-    /// The file is there whole or not at all.
-    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+    /// Writes a file: it is there whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         let path = self.path.join(name);
         let part = self.path.join(format!("{name}.part"));
-        let written = fs::write(&part, text).and_then(|()| fs::rename(&part, &path));
-        written.map_err(|source| cannot_write(&path, source))
+        let written = write_to_disk(&part, content).and_then(|()| fs::rename(&part, &path));
+        written.map_err(|source| {
+            fs::remove_file(&part).ok();
+            cannot_write(&path, source)
+        })
     }
 }
 
 impl Environment {
     /// The machine and the program, with what was chosen for this run.
-    pub fn new(device: &crate::device::Found, data_source: String) -> Self {
+    pub(crate) fn new(devices: &[crate::device::Found], data_source: String) -> Self {
+        let first = devices.first().expect("a device");
+        let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
         Self {
-            train: env!("CARGO_PKG_VERSION"),
-            burn: BURN,
-            os: std::env::consts::OS,
-            arch: std::env::consts::ARCH,
+            train: env!("CARGO_PKG_VERSION").to_owned(),
+            burn: BURN.to_owned(),
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            device: device.name.clone(),
-            backend: device.backend,
-            device_model: device.model(),
+            device: names.join(","),
+            backend: first.backend.to_owned(),
+            device_model: first.model(),
             data_source,
         }
+    }
+}
+
+/// Whether the folder is a run's.
+///
+/// # Errors
+///
+/// If it is not.
+pub(crate) fn is_run(path: &Path) -> Result<(), Error> {
+    match path.join("config.toml").is_file() {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "{} is not the folder of a run: there is no config.toml in it",
+            path.display()
+        ))),
+    }
+}
+
+/// A file of a run; `None` if the run has not come to write it.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(crate) fn read<T: DeserializeOwned>(run: &Path, name: &str) -> Result<Option<T>, Error> {
+    let path = run.join(name);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::Usage(format!("cannot read {}: {error}", path.display()))),
+    };
+    let value = serde_json::from_str(&text);
+    value.map(Some).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+}
+
+/// The lines of a file of a run that are whole; none if the run has not come to write it.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(crate) fn read_lines<T: DeserializeOwned>(run: &Path, name: &str) -> Result<Vec<T>, Error> {
+    let path = run.join(name);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::Usage(format!("cannot read {}: {error}", path.display()))),
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let lines = whole.lines().enumerate().map(|(index, line)| {
+        serde_json::from_str(line)
+            .map_err(|error| Error::Usage(format!("{}:{}: {error}", path.display(), index + 1)))
+    });
+    lines.collect()
+}
+
+/// Writes a file whose content has reached the disk when this returns.
+pub(crate) fn write_to_disk(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn lock(run: &Path) -> Result<File, Error> {
+    let path = run.join(LOCK);
+    let file = File::create(&path).map_err(|source| cannot_write(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::Usage(format!("another program is training in {}", run.display())))
+        }
+        // Some file systems know no locks.
+        Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
@@ -192,8 +243,12 @@ fn create_numbered(parent: &Path, network: &str) -> Result<PathBuf, Error> {
     unreachable!("there is always a next number")
 }
 
-fn cannot_write(path: &Path, source: io::Error) -> Error {
+pub(crate) fn cannot_write(path: &Path, source: io::Error) -> Error {
     Error::RunFolder { path: path.to_owned(), source }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain values are JSON")
 }
 
 fn pretty(value: &impl Serialize) -> String {

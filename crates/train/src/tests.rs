@@ -1,16 +1,17 @@
-use std::path::Path;
+mod recipes;
 
-use burn::{
-    optim::GradientsParams,
-    tensor::{Device, Int, Tensor},
-};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
 use fashion_mnist::{BatchLoader, FashionMnist, Split};
 
 use crate::{
     Config,
-    config::{BatchNormConfig, OptimizerConfig, OptimizerName},
+    classifier::Classifier,
+    config::{AugmentConfig, BatchNormConfig, OptimizerConfig, OptimizerName, ScheduleConfig},
     device::{self, DeviceName},
-    fit::{Classifier, evaluate, optimizer},
+    evaluate::evaluate,
+    optimizer::{clip, optimizer, squared_gradients, squared_weights},
 };
 
 fn quickstart() -> Config {
@@ -25,19 +26,44 @@ fn refusal(overrides: &[&str]) -> String {
     Config::load(None, &set(overrides)).unwrap_err().to_string()
 }
 
-/// Every config that comes with the program is valid.
-#[test]
-fn the_configs_load() {
-    fn load(folder: &Path) -> usize {
-        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let counts = paths.map(|path| match path.is_dir() {
-            true => load(&path),
-            false => Config::load(Some(&path), &[]).map(|_| 1).unwrap(),
-        });
-        counts.sum()
+/// The configs that come with the program, with the path of each.
+fn configs() -> Vec<(PathBuf, Config)> {
+    fn paths(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { paths(&path) } else { vec![path] }).collect()
     }
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
-    assert_eq!(load(folder.as_ref()), 9);
+    let load = |path: PathBuf| (path.clone(), Config::load(Some(&path), &[]).unwrap());
+    paths(folder.as_ref()).into_iter().map(load).collect()
+}
+
+/// Every config is valid, and its first step, of a few synthetic images, changes its weights.
+#[test]
+fn the_first_steps_of_all_configs_run() {
+    let configs = configs();
+    assert!(configs.len() >= 15, "{}", configs.len());
+    let device = Device::flex().autodiff();
+    let images = FashionMnist::synthetic().split(Split::Train).first(4);
+    for (path, config) in configs {
+        eprintln!("{}", path.display());
+        let loader = BatchLoader::new(&images, 4, &device.clone().inner())
+            .resized(config.side())
+            .normalized(config.data.normalization.values())
+            .augmented(config.augment.changes(), config.seed);
+        let batch = loader.epoch(0).next().unwrap().unwrap();
+        let mut classifier = Classifier::new(&config, &device);
+        let mut optimizer = optimizer(&config.optimizer, &classifier);
+        let (loss, _) = classifier.loss(batch);
+        assert!(loss.clone().into_scalar::<f32>().is_finite(), "{}", path.display());
+        let gradients = classifier.gradients(loss);
+        let before = squared_weights(&classifier).sum().into_scalar::<f32>();
+        let squares = squared_gradients(&classifier, &gradients);
+        let gradients = clip(&classifier, gradients, squares, 1.0);
+        let rate = config.optimizer.learning_rate * config.schedule().factor(0.5);
+        classifier = optimizer.step(rate, classifier, gradients);
+        let after = squared_weights(&classifier).sum().into_scalar::<f32>();
+        assert!(after.is_finite() && after != before, "{}: {before}, {after}", path.display());
+    }
 }
 
 /// The recipes of Dive into Deep Learning: learning rate, batch, pixels; ten epochs of plain SGD.
@@ -57,11 +83,14 @@ fn the_notes_recipes_are_the_notes() {
         let path = Path::new(folder).join(network).with_extension("toml");
         let config = Config::load(Some(&path), &[]).unwrap();
         assert_eq!((config.network.name(), config.preset), (network, models::Preset::D2l));
-        assert_eq!((config.epochs.get(), config.batch_size.get()), (10, batch), "{network}");
+        let epochs = config.epochs.map(usize::from);
+        assert_eq!((epochs, config.batch_size.get()), (Some(10), batch), "{network}");
         assert_eq!(config.side(), side, "{network}");
-        let name = OptimizerName::Sgd;
-        let sgd = OptimizerConfig { name, learning_rate, momentum: 0.0, weight_decay: 0.0 };
-        assert_eq!(config.optimizer, sgd, "{network}");
+        let OptimizerConfig { name, momentum, weight_decay, .. } = config.optimizer;
+        assert_eq!((name, momentum, weight_decay), (OptimizerName::Sgd, 0.0, 0.0), "{network}");
+        assert_eq!(config.optimizer.learning_rate, learning_rate, "{network}");
+        assert_eq!(config.schedule, ScheduleConfig::default(), "{network}");
+        assert_eq!(config.augment, AugmentConfig::default(), "{network}");
     }
 }
 
@@ -174,12 +203,12 @@ fn losses(config: &Config, steps: usize, device: &Device) -> Vec<f32> {
     let data = FashionMnist::synthetic();
     let images = data.split(Split::Train).first(32 * steps);
     let mut classifier = Classifier::new(config, &device);
-    let mut optimizer = optimizer(&config.optimizer);
+    let mut optimizer = optimizer(&config.optimizer, &classifier);
     let batches = BatchLoader::new(&images, 32, &device).shuffled(0);
     let batches: Vec<_> = batches.epoch(0).map(Result::unwrap).collect();
     let step = |batch: fashion_mnist::Batch| {
-        let loss = classifier.forward(batch).loss;
-        let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
+        let (loss, _) = classifier.loss(batch);
+        let gradients = classifier.gradients(loss.clone());
         let learning_rate = config.optimizer.learning_rate;
         classifier = optimizer.step(learning_rate, classifier.clone(), gradients);
         loss.into_scalar::<f32>()
@@ -205,10 +234,9 @@ fn an_evaluation_counts_every_image_once() {
     let found = evaluate(&classifier, &BatchLoader::new(&images, 10, &device)).unwrap();
 
     let batch = BatchLoader::new(&images, 25, &device).epoch(0).next().unwrap().unwrap();
-    let output = classifier.forward(batch);
-    let predicted: Tensor<1, Int> = output.output.argmax(1).flatten(0, 1);
-    let correct = predicted.equal(output.targets).int().sum().into_scalar::<i32>();
-    assert!((found.accuracy - f64::from(correct) / 25.0).abs() < 1e-9);
-    let loss = f64::from(output.loss.into_scalar::<f32>());
+    let (loss, correct) = classifier.loss(batch);
+    let correct = f64::from(correct.into_scalar::<f32>());
+    assert!((found.accuracy - correct / 25.0).abs() < 1e-9);
+    let loss = f64::from(loss.into_scalar::<f32>());
     assert!((found.loss - loss).abs() < 1e-5, "{} and {loss}", found.loss);
 }

@@ -1,13 +1,10 @@
 //! Whether the images reach the network faster than it takes them in.
 
-use burn::optim::GradientsParams;
 use fashion_mnist::{Batch, BatchLoader, FashionMnist, Split};
 use serde::Serialize;
 use train::{
-    Config, Error,
-    config::BatchNormConfig,
-    device::Found,
-    fit::{Classifier, optimizer},
+    Config, Error, classifier::Classifier, config::BatchNormConfig, device::Found,
+    optimizer::optimizer,
 };
 
 use super::{medians, timed};
@@ -42,13 +39,13 @@ pub fn run(found: &Found, json: bool) -> Result<(), Error> {
     let reference = Config { batch_norm: BatchNormConfig::Reference, ..kernel.clone() };
     let step = |config: Config| {
         let mut classifier = Classifier::new(&config, &device);
-        let mut optimizer = optimizer(&config.optimizer);
+        let mut optimizer = optimizer(&config.optimizer, &classifier);
         let (batches, device) = (&batches, &device);
         move || {
             timed(device, || {
                 for batch in batches {
-                    let loss = classifier.forward(batch.clone()).loss;
-                    let gradients = GradientsParams::from_grads(loss.backward(), &classifier);
+                    let (loss, _) = classifier.loss(batch.clone());
+                    let gradients = classifier.gradients(loss);
                     classifier = optimizer.step(0.01, classifier.clone(), gradients);
                 }
             })

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::{device, report::say};
+use crate::{device, progress::say};
 
 /// Prints every device that this build can use on this machine.
 pub(crate) fn devices(json: bool) {

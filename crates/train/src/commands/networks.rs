@@ -2,7 +2,7 @@ use burn::tensor::Device;
 use models::{Architecture, ConvNet, Preset, summary::Summary};
 use serde_json::json;
 
-use crate::report::say;
+use crate::progress::say;
 
 /// Prints every network in every preset that has it.
 pub(crate) fn networks(json: bool) {

@@ -1,27 +1,39 @@
 use std::{fmt::Display, path::Path};
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
-use fashion_mnist::{Class, Normalization};
+use fashion_mnist::{Class, FashionMnist, Normalization, SIDE, Split};
 use image::{
-    DynamicImage, ImageDecoder, ImageReader, Limits,
+    DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits,
     imageops::{FilterType, crop_imm, resize},
 };
 use models::{Architecture, ConvNet, Preset, WeightsError, imagenet};
 use serde_json::json;
 
-use super::summary::network;
+use super::{export::ended, summary::network};
 use crate::{
     Config, DeviceName, Error,
     cli::PredictArgs,
     config::{NormalizationConfig, readable},
     device,
-    report::say,
+    progress::say,
+    run_dir::is_run,
 };
 
 /// Prints what images show: for each the most probable classes.
 pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
-    let (network, preset) = network(&args.network, args.preset.as_deref(), Some(Preset::Imagenet))?;
-    let sight = Sight::new(network, preset, &args.weights)?;
+    let (network, preset, weights) = match (&args.run, &args.network, &args.weights) {
+        (Some(run), ..) => {
+            is_run(run)?;
+            let config = Config::load(Some(&run.join("config.toml")), &[])?;
+            (config.network, config.preset, ended(run)?)
+        }
+        (None, Some(name), Some(weights)) => {
+            let (network, preset) = network(name, args.preset.as_deref(), Some(Preset::Imagenet))?;
+            (network, preset, weights.clone())
+        }
+        _ => unreachable!("the arguments need one or the other"),
+    };
+    let sight = Sight::new(network, preset, &weights)?;
     let names = class_names(args.classes.as_deref(), &sight)?;
     let device = match &args.device {
         Some(name) => name.parse().map_err(|error: String| {
@@ -32,12 +44,20 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
 
     // All that can be wrong with the arguments, before anything slow. Of a photo only what the network
     // sees of it is kept.
-    let images = args.images.iter().map(|path| Ok((path, sight.pixels(&open(path)?))));
+    let mut test = None;
+    let mut pixels = |path: &Path| -> Result<Vec<u8>, Error> {
+        let image = match number(path) {
+            Some(number) => test_image(number, &mut test, args.data_dir.as_deref())?,
+            None => open(path)?,
+        };
+        Ok(sight.pixels(&image))
+    };
+    let images = args.images.iter().map(|path| Ok((path, pixels(path)?)));
     let images = images.collect::<Result<Vec<_>, Error>>()?;
     let device = device::choose(device)?.found.device;
     let config = network.config(preset).map_err(|error| usage(&error))?;
     let config = config.with_channels(sight.channels()).with_classes(names.len());
-    let classifier = config.init(&device).load(&args.weights).map_err(explain)?;
+    let classifier = config.init(&device).load(&weights).map_err(explain)?;
     let classifier = classifier.prepare_for_prediction();
 
     let failed = |error: &dyn Display| Error::Training(error.to_string());
@@ -104,6 +124,33 @@ fn class_names(file: Option<&Path>, sight: &Sight) -> Result<Vec<String>, Error>
         true => Err(Error::Usage(format!("{} has no class names", file.display()))),
         false => Ok(names),
     }
+}
+
+/// The number of one of Fashion-MNIST's test images, if this is one, and no file.
+fn number(path: &Path) -> Option<usize> {
+    path.to_str()?.parse().ok().filter(|_| !path.exists())
+}
+
+/// One of Fashion-MNIST's test images. The data set is read when the first one is asked for.
+fn test_image(
+    number: usize,
+    data: &mut Option<FashionMnist>,
+    dir: Option<&Path>,
+) -> Result<DynamicImage, Error> {
+    if data.is_none() {
+        *data = Some(FashionMnist::find(dir)?);
+    }
+    let images = data.as_ref().expect("read just now").split(Split::Test);
+    if number >= images.images() {
+        return Err(Error::Usage(format!(
+            "there is no test image {number}: they are numbered from 0 to {}, and there is no file \
+             of this name",
+            images.images() - 1
+        )));
+    }
+    let side = SIDE as u32;
+    let pixels = images.pixels(number).to_vec();
+    Ok(GrayImage::from_raw(side, side, pixels).expect("as many pixels").into())
 }
 
 /// Bytes that a photo may take unpacked, and its pixels: more than any camera's.

@@ -2,7 +2,7 @@ use burn::tensor::Device;
 use models::{Architecture, ConvNet, Preset};
 use serde_json::json;
 
-use crate::{Error, cli::SummaryArgs, config::readable, report::say};
+use crate::{Error, cli::SummaryArgs, config::readable, progress::say};
 
 /// Prints the layers of a network.
 pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {

@@ -1,190 +1,188 @@
-use std::{io, sync::Arc, time::Instant};
+use std::{path::Path, time::Instant};
 
-use burn::{
-    module::Module,
-    store::ModuleRecord,
-    train::{
-        Learner, SupervisedTraining,
-        checkpoint::FileCheckpointer,
-        metric::{AccuracyMetric, LearningRateMetric, LossMetric},
-    },
-};
-use fashion_mnist::{BatchLoader, FashionMnist, Images, Split};
+use burn::tensor::Device;
+use fashion_mnist::{FashionMnist, Split};
 use models::ConvNet;
 
+use super::{
+    data::{load, loader},
+    report::write_report,
+};
 use crate::{
     Config, Error,
+    checkpoint::{self, Checkpoint, State},
+    classifier::Classifier,
     cli::TrainArgs,
-    config::{SourceConfig, WeightsConfig},
-    device,
-    fit::{Classifier, evaluate, optimizer},
-    report::{EpochLog, History, ImagesPerSecond, Stop, renderer, say, shows_plain_lines},
-    run_dir::{Environment, RunDir, RunResult},
+    config::WeightsConfig,
+    device::{self, Chosen, Found, Kind},
+    evaluate::{predict, test_report},
+    fit::Fit,
+    progress::say,
+    record::{Environment, RunResult},
+    run_dir::RunDir,
+    stop::Stop,
 };
 
 /// Trains a network and tests it.
 pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     let config = Config::load(args.config.as_deref(), &args.overrides())?;
-    let chosen = device::choose(config.device)?;
-    let run = RunDir::create(args.run_dir.as_deref(), &config)?;
-    let data = load(&config, args).inspect_err(|_| run.discard())?;
-    let environment = Environment::new(&chosen.found, data.source().to_string());
-    run.write_environment(&environment)?;
-
-    let device = chosen.found.device.clone().autodiff();
-    let training = data.split(Split::Train).first(config.training_images());
-    let classifier = Classifier::new(&config, &device);
-    let parameters = classifier.network.parameters();
-
-    let model = environment.device_model.as_deref().map(|model| format!(", {model}"));
-    let reason = chosen.reason.map(|reason| format!(" ({reason})"));
-    let [model, reason] = [model, reason].map(Option::unwrap_or_default);
-    say(format_args!("network  {} ({}), {parameters} parameters", config.network, config.preset));
-    say(format_args!("device   {}{model}{reason}", environment.device));
-    say(format_args!(
-        "data     {}: {} images to train on, {} to validate, {} to test",
-        data.source(),
-        training.images(),
-        data.split(Split::Validation).images(),
-        data.split(Split::Test).images()
-    ));
-    say(format_args!("run      {}", run.path().display()));
-
-    let side = config.side();
-    let loader = |images: &Images| {
-        BatchLoader::new(images, config.batch_size.get(), &device.clone().inner())
-            .resized(side)
-            .normalized(config.data.normalization.values())
-    };
-    let train_loader = loader(&training).shuffled(config.seed);
-    let validation_loader = loader(data.split(Split::Validation));
-
-    let start = Instant::now();
-    let (classifier, history) = fit(&config, &run, classifier, train_loader, validation_loader)?;
-
-    let tested_epoch = match config.weights {
-        WeightsConfig::Best => history.best_epoch(),
-        WeightsConfig::Last => config.epochs.get(),
-    };
-    let record = ModuleRecord::load(run.checkpoint(tested_epoch))
-        .map_err(|error| Error::Training(format!("cannot read a checkpoint again: {error}")))?;
-    let classifier = classifier.load_record(record);
-    let network = run.path().join("model.bpk");
-    (classifier.network.weights().save(&network))
-        .map_err(|error| Error::RunFolder { path: network, source: io::Error::other(error) })?;
-    let test = evaluate(&classifier, &loader(data.split(Split::Test)))?;
-
-    let result = RunResult {
-        network: config.network.to_string(),
-        preset: config.preset.to_string(),
-        parameters,
-        device: environment.device,
-        backend: environment.backend,
-        device_model: environment.device_model,
-        data_source: environment.data_source,
-        epochs: config.epochs.get(),
-        seed: config.seed,
-        tested_epoch,
-        test_accuracy: test.accuracy,
-        test_loss: test.loss,
-        train_images_per_second: mean_speed(&history),
-        seconds: start.elapsed().as_secs_f64(),
-    };
-    run.write_result(&result)?;
-    say(format_args!(
-        "test     accuracy {:.4}, loss {:.4}, with the weights of epoch {}, on {}",
-        result.test_accuracy, result.test_loss, result.tested_epoch, result.data_source
-    ));
-    say(format_args!("run      {}, after {:.0} s", run.path().display(), result.seconds));
+    let stop = Stop::at_ctrl_c();
+    start(&config, args.run_dir.as_deref(), args.data_dir.as_deref(), &stop)?;
     Ok(())
 }
 
-/// What is said, loudly, before a run on the stand-in that nobody asked for.
-const STAND_IN: &str = "\
-*********************************************************************
-* WARNING: Fashion-MNIST is not here and could not be downloaded.   *
-* This run trains on SYNTHETIC images, shapes drawn by the program. *
-* Its accuracy says nothing about Fashion-MNIST.                    *
-*********************************************************************";
-
-/// The images that the config asks for, in their three parts.
-fn load(config: &Config, args: &TrainArgs) -> Result<FashionMnist, Error> {
-    let data = match config.data.source {
-        SourceConfig::Synthetic => FashionMnist::synthetic(),
-        SourceConfig::FashionMnist => FashionMnist::find(args.data_dir.as_deref())?,
-        SourceConfig::Auto => match FashionMnist::find(args.data_dir.as_deref()) {
-            Err(error) if error.is_unavailable() => {
-                eprintln!("{error}\n\n{STAND_IN}\n");
-                FashionMnist::synthetic()
-            }
-            found => found?,
-        },
-    };
-    Ok(data.hold_out(config.data.validation.get(), config.seed))
+/// A run from its beginning to its end.
+pub(crate) fn start(
+    config: &Config,
+    run_dir: Option<&Path>,
+    data_dir: Option<&Path>,
+    stop: &Stop,
+) -> Result<RunResult, Error> {
+    let devices = device::choose_all(config)?;
+    let run = RunDir::create(run_dir, config)?;
+    let data = load(config, data_dir).inspect_err(|_| run.discard())?;
+    let run = Run { config, run: &run, devices: &devices, data: &data, stop };
+    run.run.write_environment(&run.environment())?;
+    run.go_on(None)
 }
 
-/// Trains the classifier; returns it as it is after the last epoch, ready to predict.
-fn fit(
-    config: &Config,
-    run: &RunDir,
-    classifier: Classifier,
-    train: BatchLoader,
-    validation: BatchLoader,
-) -> Result<(Classifier, History), Error> {
-    let epochs = config.epochs.get();
-    let metrics = run.path().join("metrics.jsonl");
-    let stop = Stop::default();
-    let (log, history) = EpochLog::create(&metrics, shows_plain_lines(), epochs, stop.clone())
-        .map_err(|source| Error::RunFolder { path: metrics.clone(), source })?;
+/// What a run needs, from its beginning or from where it was.
+pub(crate) struct Run<'a> {
+    pub config: &'a Config,
+    pub run: &'a RunDir,
+    pub devices: &'a [Chosen],
+    pub data: &'a FashionMnist,
+    pub stop: &'a Stop,
+}
 
-    stop.at_ctrl_c();
-    let checkpointer = |name| FileCheckpointer::new(run.checkpoints(), name);
-    let training = SupervisedTraining::new(run.path(), Arc::new(train), Arc::new(validation))
-        .metrics((LossMetric::new(), AccuracyMetric::new()))
-        .metric_train_numeric(LearningRateMetric::new())
-        .metric_train_numeric(ImagesPerSecond::default())
-        .with_metric_logger(log)
-        .with_application_logger(None)
-        .with_custom_checkpointers(
-            checkpointer("model"),
-            checkpointer("optimizer"),
-            checkpointer("schedule"),
-        )
-        .renderer(renderer(stop.curves.clone()))
-        .with_interrupter(stop.learner.clone())
-        .num_epochs(epochs);
-
-    let optimizer_config = &config.optimizer;
-    let learner =
-        Learner::new(classifier, optimizer(optimizer_config), optimizer_config.learning_rate);
-    let ended = training.launch(learner);
-    drop(ended.renderer);
-    stop.training_is_over();
-    if !shows_plain_lines() {
-        // The curves took the terminal for themselves, and took everything with them.
-        history.epochs().iter().for_each(|epoch| say(format_args!("{}", epoch.line(epochs))));
+impl Run<'_> {
+    fn found(&self) -> Vec<Found> {
+        self.devices.iter().map(|chosen| chosen.found.clone()).collect()
     }
 
-    if let Some(error) = ended.error {
-        return Err(Error::Training(format!("training failed: {error}")));
+    fn environment(&self) -> Environment {
+        Environment::new(&self.found(), self.data.source().to_string())
     }
-    if let Some(source) = history.take_error() {
-        return Err(Error::RunFolder { path: metrics, source });
-    }
-    if ended.interrupted.is_some() {
-        let done = history.epochs().len();
-        let kept = match done {
-            0 => "there is no checkpoint yet".to_owned(),
-            _ => format!("the last checkpoint is {}", run.checkpoint(done).display()),
+
+    /// Trains, tests, and writes down how it went.
+    pub fn go_on(&self, checkpoint: Option<Checkpoint>) -> Result<RunResult, Error> {
+        let Self { config, run, data, .. } = *self;
+        let environment = self.environment();
+        let devices: Vec<Device> =
+            self.found().into_iter().map(|found| found.device.autodiff()).collect();
+        let training = data.split(Split::Train).first(config.training_images());
+        let parameters = config.network_config().init(&Device::flex()).parameters();
+        self.introduce(&environment, parameters, training.images(), checkpoint.as_ref());
+
+        let device = &devices[0];
+        let fit = Fit {
+            config,
+            run,
+            devices: &devices,
+            eager: self.devices.iter().all(|chosen| chosen.found.kind == Kind::Cpu),
+            images: &training,
+            train: &loader(config, &training, device)
+                .shuffled(config.seed)
+                .augmented(config.augment.changes(), config.seed),
+            validation: &loader(config, data.split(Split::Validation), device),
+            stop: self.stop,
         };
-        return Err(Error::Stopped(format!("stopped in epoch {} of {epochs}; {kept}", done + 1)));
+        let state = fit.run(checkpoint)?;
+        if let Some(reason) = &state.stopped {
+            say(format_args!("stopped  after epoch {}: {reason}", state.epochs.len()));
+        }
+        let result = self.test(&state, device, environment, parameters)?;
+        write_report(run.path(), &run.path().join("report.html"))?;
+        say(format_args!(
+            "test     accuracy {:.4}, loss {:.4}, with the weights of epoch {}, on {}",
+            result.test_accuracy, result.test_loss, result.tested_epoch, result.data_source
+        ));
+        say(format_args!("run      {}, after {:.0} s", run.path().display(), result.seconds));
+        Ok(result)
     }
-    Ok((ended.model, history))
+
+    fn introduce(
+        &self,
+        environment: &Environment,
+        parameters: usize,
+        training: usize,
+        checkpoint: Option<&Checkpoint>,
+    ) {
+        let Self { config, data, .. } = self;
+        let model = environment.device_model.as_deref().map(|model| format!(", {model}"));
+        let reason = self.devices[0].reason.as_ref().map(|reason| format!(" ({reason})"));
+        let [model, reason] = [model, reason].map(Option::unwrap_or_default);
+        let network = format!("{} ({}), {parameters} parameters", config.network, config.preset);
+        say(format_args!("network  {network}"));
+        say(format_args!("device   {}{model}{reason}", environment.device));
+        say(format_args!(
+            "data     {}: {training} images to train on, {} to validate, {} to test",
+            data.source(),
+            data.split(Split::Validation).images(),
+            data.split(Split::Test).images()
+        ));
+        say(format_args!("run      {}", self.run.path().display()));
+        if let Some(checkpoint) = checkpoint {
+            say(format_args!("resumed  after epoch {}", checkpoint.state.epochs.len()));
+        }
+    }
+
+    /// The one look at the test images.
+    fn test(
+        &self,
+        state: &State,
+        device: &Device,
+        environment: Environment,
+        parameters: usize,
+    ) -> Result<RunResult, Error> {
+        let Self { config, run, data, .. } = *self;
+        let start = Instant::now();
+        let tested_epoch = match config.weights {
+            WeightsConfig::Best => state.best_epoch(),
+            WeightsConfig::Last => state.epochs.len(),
+        };
+        let checkpoint = checkpoint::of_epoch(run.path(), tested_epoch)?;
+        let classifier = checkpoint.validated(config, Classifier::new(config, device))?;
+        let weights = classifier.network.weights().into_bytes();
+        let weights = weights.map_err(|error| Error::Training(error.to_string()))?;
+        run.write("model.bpk", &weights)?;
+
+        let images = data.split(Split::Test);
+        let predictions = predict(&classifier, &loader(config, images, device))?;
+        let test = test_report(
+            &classifier,
+            &predictions,
+            images,
+            &data.source().class_names(),
+            &state.gradient_norms,
+        )?;
+        run.write_test(&test)?;
+
+        let result = RunResult {
+            network: config.network.to_string(),
+            preset: config.preset.to_string(),
+            parameters,
+            device: environment.device,
+            backend: environment.backend,
+            device_model: environment.device_model,
+            data_source: environment.data_source,
+            epochs: state.epochs.len(),
+            stopped: state.stopped.clone(),
+            seed: config.seed,
+            tested_epoch,
+            test_accuracy: predictions.evaluation.accuracy,
+            test_loss: predictions.evaluation.loss,
+            train_images_per_second: mean_speed(state),
+            seconds: state.seconds + start.elapsed().as_secs_f64(),
+        };
+        run.write_result(&result)?;
+        Ok(result)
+    }
 }
 
 /// Images per second over all epochs, each of which trains on as many images.
-fn mean_speed(history: &History) -> f64 {
-    let epochs = history.epochs();
-    let seconds_per_image: f64 = epochs.iter().map(|epoch| 1.0 / epoch.images_per_second).sum();
-    epochs.len() as f64 / seconds_per_image
+fn mean_speed(state: &State) -> f64 {
+    let speeds = state.epochs.iter().map(|epoch| epoch.images_per_second);
+    let speeds: Vec<f64> = speeds.filter(|speed| speed.is_finite()).collect();
+    speeds.len() as f64 / speeds.iter().map(|speed| 1.0 / speed).sum::<f64>()
 }

@@ -1,11 +1,86 @@
-//! What is measured on the way, and how it is shown.
+//! The report of a run, or of several side by side: one HTML page that needs nothing else, neither
+//! network nor script.
 
-mod epochs;
-mod images_per_second;
-mod stop;
-mod terminal;
+mod charts;
+mod comparison;
+mod format;
+mod pictures;
+mod single;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use epochs::{EpochLog, History};
-pub(crate) use images_per_second::ImagesPerSecond;
-pub(crate) use stop::Stop;
-pub(crate) use terminal::{renderer, say, shows_plain_lines};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::record::{Environment, Epoch, RunResult, Step, TestReport};
+
+/// A run as its folder tells it; what is not there yet (a run under way has no result) is `None` or
+/// empty.
+pub(crate) struct Run {
+    /// The folder's name.
+    pub name: String,
+    /// The text of `config.toml`.
+    pub config: String,
+    /// From `environment.json`.
+    pub environment: Option<Environment>,
+    /// From `metrics.jsonl`.
+    pub epochs: Vec<Epoch>,
+    /// From `steps.jsonl`.
+    pub steps: Vec<Step>,
+    /// From `result.json`.
+    pub result: Option<RunResult>,
+    /// From `test.json`.
+    pub test: Option<TestReport>,
+}
+
+/// One self-contained page about one run, or comparing several.
+pub(crate) fn page(runs: &[Run]) -> String {
+    let (title, body) = match runs {
+        [run] => (single::title(run), single::body(run)),
+        runs => (comparison::title(runs), comparison::body(runs)),
+    };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                // Whatever a config holds, the page loads nothing and runs nothing.
+                meta http-equiv="Content-Security-Policy"
+                    content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body { main { (body) } }
+        }
+    }
+    .into_string()
+}
+
+impl Run {
+    fn device(&self) -> Option<&str> {
+        let result = self.result.as_ref().map(|result| &result.device);
+        let device = result.or_else(|| Some(&self.environment.as_ref()?.device))?;
+        Some(device)
+    }
+
+    fn data_source(&self) -> Option<&str> {
+        let result = self.result.as_ref().map(|result| &result.data_source);
+        let source = result.or_else(|| Some(&self.environment.as_ref()?.data_source))?;
+        Some(source)
+    }
+
+    fn is_synthetic(&self) -> bool {
+        self.data_source().is_some_and(|source| source.to_lowercase().contains("synthetic"))
+    }
+
+    /// One value of each epoch, as the points of a line.
+    fn by_epoch(&self, value: impl Fn(&Epoch) -> f64) -> Vec<(usize, f64)> {
+        self.epochs.iter().map(|epoch| (epoch.epoch, value(epoch))).collect()
+    }
+}
+
+/// A table too wide for a phone moves sideways in its own frame.
+fn scroll(label: &str, table: Markup) -> Markup {
+    html! { div.scroll role="group" aria-label=(label) tabindex="0" { (table) } }
+}

@@ -1,5 +1,8 @@
 //! The program as a person meets it: what it prints, what it leaves behind, how it refuses.
 
+mod resume;
+mod weights;
+
 use std::{
     fs,
     io::Write,
@@ -70,15 +73,29 @@ fn a_run_leaves_its_folder_behind() {
     assert_eq!(environment["burn"], "0.22.1");
     assert!(folder.join("model.bpk").is_file());
 
+    // The last two, and the best.
     let mut checkpoints: Vec<_> = fs::read_dir(folder.join("checkpoints"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.starts_with("model-"))
         .collect();
     checkpoints.sort();
-    let best = format!("model-{}.bpk", result["tested_epoch"]);
+    let best = format!("epoch-{}", result["tested_epoch"]);
     assert!(checkpoints.contains(&best), "{checkpoints:?} without {best}");
-    assert!(checkpoints.ends_with(&["model-3.bpk".into(), "model-4.bpk".into()]));
+    assert!(checkpoints.ends_with(&["epoch-3".into(), "epoch-4".into()]), "{checkpoints:?}");
+    assert!(checkpoints.len() <= 3, "{checkpoints:?}");
+
+    let steps = read("steps.jsonl");
+    assert_eq!(steps.lines().count(), 20, "640 images in batches of 128, four times");
+    let test: serde_json::Value = serde_json::from_str(&read("test.json")).unwrap();
+    let confusion = test["confusion"].as_array().unwrap();
+    let numbers = |row: &serde_json::Value| -> Vec<u64> {
+        row.as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect()
+    };
+    let right: u64 = confusion.iter().enumerate().map(|(class, row)| numbers(row)[class]).sum();
+    assert_eq!(right as f64 / 1e4, result["test_accuracy"].as_f64().unwrap());
+    assert!(confusion.iter().all(|row| numbers(row).iter().sum::<u64>() == 1000));
+    let page = read("report.html");
+    assert!(page.contains("lenet_bn") && page.contains("<svg") && !page.contains("<script"));
 
     // The same folder again: nothing is overwritten.
     assert_refused(run(&quick(folder.to_str().unwrap(), &[])), &["is not empty"]);
@@ -91,10 +108,7 @@ fn the_same_seed_gives_the_same_run() {
         let folder = temp.path().join(name);
         let output = run(&quick(folder.to_str().unwrap(), &["--epochs", "2", "--set", seed]));
         assert!(output.status.success());
-        let lines = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
-        // All but the speed, which comes last.
-        let lines = lines.lines().map(|line| line.split(",\"images_per_second").next().unwrap());
-        lines.map(str::to_owned).collect::<Vec<_>>()
+        resume::metrics(&folder)
     };
     let first = epochs("a", "seed=1");
     assert_eq!(first, epochs("b", "seed=1"));
@@ -133,8 +147,10 @@ fn ctrl_c_keeps_the_last_checkpoint() {
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{message}");
-    let checkpoint = message.trim_end().split("the last checkpoint is ").nth(1).unwrap();
-    assert!(Path::new(checkpoint).is_file(), "{message}");
+    assert!(message.starts_with("error: stopped in epoch "), "{message}");
+    let resume = format!("`train resume {}` goes on after epoch ", folder.display());
+    let epoch = message.trim_end().split(&resume).nth(1).unwrap();
+    assert!(folder.join(format!("checkpoints/epoch-{epoch}/state.json")).is_file(), "{message}");
     assert!(!folder.join("result.json").exists());
 }
 
@@ -193,7 +209,7 @@ fn a_wrong_config_is_refused_with_its_file_and_line() {
     let temp = TempDir::new().unwrap();
     let path = temp.path().join("wrong.toml");
     let path = path.to_str().unwrap();
-    let good = include_str!("../../../configs/d2l/lenet_bn.toml");
+    let good = include_str!("../../../../configs/d2l/lenet_bn.toml");
     let line_of =
         |text: &str, part: &str| 1 + text.lines().position(|line| line.contains(part)).unwrap();
     for (from, to, expected) in [

@@ -1,0 +1,60 @@
+//! The moving average of the weights.
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::Tensor,
+};
+
+use crate::classifier::Classifier;
+
+/// A classifier whose weights are the exponential moving average of another's over its training
+/// ([Polyak and Juditsky, 1992](https://doi.org/10.1137/0330046)); the moving averages of its batch
+/// normalization are averaged with them.
+#[derive(Clone, Debug)]
+pub struct Average {
+    /// Without gradients.
+    pub classifier: Classifier,
+    decay: f64,
+}
+
+impl Average {
+    /// Starts with the weights as they are.
+    pub fn new(classifier: &Classifier, decay: f64) -> Self {
+        Self { classifier: classifier.valid(), decay }
+    }
+
+    /// Takes in the weights after a step, counted from 1. The first steps count more, so that the
+    /// random weights of the beginning are soon forgotten: the average keeps
+    /// min(decay, (1 + step) / (10 + step)) of itself, as TensorFlow's does.
+    pub fn update(&mut self, classifier: &Classifier, step: usize) {
+        let step = step as f64;
+        let kept = self.decay.min((1.0 + step) / (10.0 + step));
+        let mut weights = Weights(GradientsParams::new());
+        classifier.valid().visit(&mut weights);
+        self.classifier = self.classifier.clone().map(&mut Blend { weights: weights.0, kept });
+    }
+}
+
+/// Tensors by the weights' identities; what Burn keeps gradients in.
+struct Weights(GradientsParams);
+
+impl ModuleVisitor for Weights {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.register(param.id, param.val());
+    }
+}
+
+struct Blend {
+    weights: GradientsParams,
+    kept: f64,
+}
+
+impl ModuleMapper for Blend {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.weights.remove::<D>(param.id) {
+            Some(new) => param.map(|average| average * self.kept + new * (1.0 - self.kept)),
+            None => param,
+        }
+    }
+}

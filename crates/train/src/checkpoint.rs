@@ -1,0 +1,228 @@
+//! All that a run is made of after an epoch, so that it can go on as if nothing had happened.
+//!
+//! The order of the images and their augmentation need no state: they are functions of the seed and
+//! the epoch.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    module::Module,
+    optim::{ModuleOptimizer, OptimizerRecord},
+    store::{ModuleRecord, RecordError},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Config, Error,
+    average::Average,
+    classifier::Classifier,
+    journal::Lengths,
+    record::Epoch,
+    run_dir::{RunDir, cannot_write, write_to_disk},
+};
+
+/// What a run is made of beside tensors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The epochs that have ended.
+    pub epochs: Vec<Epoch>,
+    /// Training steps taken.
+    pub step: usize,
+    /// Seconds of training and validation.
+    pub seconds: f64,
+    /// Why there is no further epoch though not all are trained.
+    pub stopped: Option<String>,
+    /// Mean length of each weight's gradient over the last epoch's steps.
+    pub gradient_norms: Vec<f64>,
+    /// How long the files are that grow line by line.
+    pub lengths: Lengths,
+}
+
+impl State {
+    /// The epoch with the lowest validation loss, counted from 1: the first of equals, or the last
+    /// of all if none has a loss that is a number. 0 if none has ended.
+    pub fn best_epoch(&self) -> usize {
+        let numbers = self.epochs.iter().filter(|epoch| epoch.validation_loss.is_finite());
+        let best = numbers.min_by(|a, b| a.validation_loss.total_cmp(&b.validation_loss));
+        best.or(self.epochs.last()).map_or(0, |epoch| epoch.epoch)
+    }
+}
+
+/// A folder of a run with what it was after an epoch.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    /// What is in it beside tensors.
+    pub state: State,
+}
+
+const CLASSIFIER: &str = "classifier.bpk";
+const AVERAGE: &str = "average.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const STATE: &str = "state.json";
+
+/// Where the state of a run after `epoch`, counted from 1, is kept.
+pub fn path(run: &Path, epoch: usize) -> PathBuf {
+    run.join("checkpoints").join(format!("epoch-{epoch}"))
+}
+
+/// Writes a checkpoint: it is there whole or not at all. Those before it are taken away, but for the
+/// last and the best.
+///
+/// # Errors
+///
+/// If it cannot be written; those before it are then still there.
+pub fn save(
+    run: &RunDir,
+    state: &State,
+    classifier: &Classifier,
+    optimizer: &ModuleOptimizer,
+    average: Option<&Average>,
+) -> Result<(), Error> {
+    let epoch = state.epochs.len();
+    let path = path(run.path(), epoch);
+    let part = path.with_extension("part");
+    let write = || -> io::Result<()> {
+        if part.exists() {
+            fs::remove_dir_all(&part)?;
+        }
+        fs::create_dir_all(&part)?;
+        let bytes = classifier.clone().into_record().into_bytes().map_err(io::Error::other)?;
+        write_to_disk(&part.join(CLASSIFIER), &bytes)?;
+        let bytes = optimizer.to_record().into_bytes().map_err(io::Error::other)?;
+        write_to_disk(&part.join(OPTIMIZER), &bytes)?;
+        if let Some(average) = average {
+            let record = average.classifier.clone().into_record();
+            write_to_disk(&part.join(AVERAGE), &record.into_bytes().map_err(io::Error::other)?)?;
+        }
+        let state = serde_json::to_vec(state).expect("plain values are JSON");
+        write_to_disk(&part.join(STATE), &state)?;
+        if path.exists() {
+            // Of an earlier attempt to which a run could not go back.
+            fs::remove_dir_all(&path)?;
+        }
+        fs::rename(&part, &path)
+    };
+    write().map_err(|source| {
+        fs::remove_dir_all(&part).ok();
+        cannot_write(&path, source)
+    })?;
+
+    let best = state.best_epoch();
+    for (old, path) in list(run.path()) {
+        if old != best && old + 1 < epoch {
+            // Renamed first, so that one that is half gone is never taken for a whole one.
+            let gone = path.with_extension("old");
+            fs::rename(&path, &gone).and_then(|()| fs::remove_dir_all(&gone)).ok();
+        }
+    }
+    Ok(())
+}
+
+/// The last checkpoint of a run that can be read; `None` if there is none.
+pub fn latest(run: &Path) -> Option<Checkpoint> {
+    list(run).into_iter().rev().find_map(|(_, path)| match open(&path) {
+        Ok(checkpoint) => Some(checkpoint),
+        Err(error) => {
+            eprintln!("warning: {error}; taking the checkpoint before it");
+            None
+        }
+    })
+}
+
+/// The checkpoint of one epoch.
+///
+/// # Errors
+///
+/// If there is none, or it is damaged.
+pub fn of_epoch(run: &Path, epoch: usize) -> Result<Checkpoint, Error> {
+    open(&path(run, epoch))
+}
+
+fn open(path: &Path) -> Result<Checkpoint, Error> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Error::Usage(format!("cannot read the checkpoint {}: {error}", path.display()))
+    };
+    let text = fs::read(path.join(STATE)).map_err(|error| unreadable(&error))?;
+    let state = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
+    // The parts must be readable before anything relies on them.
+    for part in [CLASSIFIER, OPTIMIZER] {
+        burn_pack::Reader::from_file(path.join(part)).map_err(|error| unreadable(&error))?;
+    }
+    Ok(Checkpoint { path: path.to_owned(), state })
+}
+
+/// The epochs with checkpoints, in their order, and where they are.
+fn list(run: &Path) -> Vec<(usize, PathBuf)> {
+    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else { return Vec::new() };
+    let mut found: Vec<(usize, PathBuf)> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let epoch = name.to_str()?.strip_prefix("epoch-")?.parse().ok()?;
+            Some((epoch, entry.path()))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+impl Checkpoint {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The classifier with the weights as they were.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn classifier(&self, fresh: Classifier) -> Result<Classifier, Error> {
+        let record = ModuleRecord::load(self.path.join(CLASSIFIER));
+        Ok(fresh.load_record(record.map_err(|error| self.damaged(&error))?))
+    }
+
+    /// The average of the weights as it was; `None` if the run keeps none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn average(&self, config: &Config, fresh: &Classifier) -> Result<Option<Average>, Error> {
+        let Some(average) = config.average else { return Ok(None) };
+        let record = ModuleRecord::load(self.path.join(AVERAGE));
+        let record = record.map_err(|error| self.damaged(&error))?;
+        let mut average = Average::new(fresh, average.decay);
+        average.classifier = average.classifier.load_record(record);
+        Ok(Some(average))
+    }
+
+    /// The optimizer with its memory of earlier gradients.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn optimizer(&self, fresh: ModuleOptimizer) -> Result<ModuleOptimizer, Error> {
+        let record = OptimizerRecord::load(self.path.join(OPTIMIZER));
+        Ok(fresh.load_record(record.map_err(|error| self.damaged(&error))?))
+    }
+
+    /// The weights that were validated: their average where the run keeps one.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn validated(&self, config: &Config, fresh: Classifier) -> Result<Classifier, Error> {
+        match self.average(config, &fresh)? {
+            Some(average) => Ok(average.classifier),
+            None => Ok(self.classifier(fresh)?.valid()),
+        }
+    }
+
+    fn damaged(&self, error: &RecordError) -> Error {
+        Error::Training(format!("cannot read the checkpoint {}: {error}", self.path.display()))
+    }
+}

@@ -1,0 +1,130 @@
+//! A network with its loss: one forward and backward pass over a batch.
+
+use std::sync::{Mutex, PoisonError};
+
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::{Device, ExecutionError, Int, Tensor, activation::log_softmax},
+    train::{InferenceStep, ItemLazy, TrainOutput, TrainStep},
+};
+use fashion_mnist::Batch;
+use models::Network;
+
+use crate::config::Config;
+
+/// A network and the loss that it is trained for: the cross entropy of its logits.
+#[derive(Module, Debug)]
+pub struct Classifier {
+    /// The network.
+    pub network: Network,
+    label_smoothing: f64,
+}
+
+/// A part of a training step's images.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The images.
+    pub batch: Batch,
+    /// Their share of the step's images, from 0 to 1.
+    pub share: f64,
+}
+
+/// What a part of a training step gives beside its gradients.
+#[derive(Clone, Debug)]
+pub struct PartOutput {
+    /// The part's loss, times its share: `[1]`. Of all parts together, the step's mean loss.
+    pub loss: Tensor<1>,
+    /// How many of its images were taken for their class: `[1]`.
+    pub correct: Tensor<1>,
+}
+
+/// The share that the loss of a classifier counts which exists for training only
+/// ([Szegedy et al., 2015](https://arxiv.org/abs/1409.4842), section 5).
+const AUXILIARY: f64 = 0.3;
+
+impl Classifier {
+    /// The config's network with fresh weights, drawn from the config's seed: on the CPU whatever
+    /// the device, so that every device starts from the same ones.
+    pub fn new(config: &Config, device: &Device) -> Self {
+        let fresh = |device: &Device| Self {
+            network: config.network_config().init(device),
+            label_smoothing: config.label_smoothing,
+        };
+        let weights = {
+            // The CPU backend has one source of random numbers for the whole program.
+            static DRAWING: Mutex<()> = Mutex::new(());
+            let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+            let cpu = Device::flex();
+            cpu.seed(config.seed);
+            fresh(&cpu).into_record()
+        };
+        fresh(device).load_record(weights)
+    }
+
+    /// The mean loss of a batch, `[1]`, and how many of its images were taken for their class, `[1]`.
+    pub fn loss(&self, batch: Batch) -> (Tensor<1>, Tensor<1>) {
+        let (logits, auxiliary) = self.network.forward_auxiliary(batch.images.clone());
+        let predicted = logits.clone().inner().argmax(1).flatten::<1>(0, 1);
+        let correct = predicted.equal(batch.labels.clone().inner()).int().sum().float();
+
+        let entropy = |logits| cross_entropy(logits, &batch, self.label_smoothing);
+        let loss = entropy(logits);
+        let auxiliary = auxiliary.into_iter().map(entropy);
+        let loss = auxiliary.fold(loss, |sum, loss| sum + loss * AUXILIARY);
+        (loss, correct)
+    }
+
+    /// The backward pass: the gradient of each weight.
+    pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
+        GradientsParams::from_grads(loss.backward(), self)
+    }
+}
+
+/// The mean cross entropy of logits `[batch, classes]` and the batch's labels, smoothed and mixed as
+/// they are to be: `[1]`.
+pub(crate) fn cross_entropy(logits: Tensor<2>, batch: &Batch, smoothing: f64) -> Tensor<1> {
+    let log_probabilities = log_softmax(logits, 1);
+    let of = |labels: &Tensor<1, Int>| {
+        let labels = labels.clone().unsqueeze_dim::<2>(1);
+        log_probabilities.clone().gather(1, labels).mean().neg()
+    };
+    let loss = match &batch.mix {
+        Some(mix) => of(&batch.labels) * mix.share + of(&mix.labels) * (1.0 - mix.share),
+        None => of(&batch.labels),
+    };
+    match smoothing {
+        0.0 => loss,
+        // All classes alike: the mean over classes and images.
+        _ => loss * (1.0 - smoothing) - log_probabilities.mean() * smoothing,
+    }
+}
+
+/// How Burn's training on several devices calls the classifier, on each of them.
+impl TrainStep for Classifier {
+    type Input = Part;
+    type Output = PartOutput;
+
+    fn step(&self, Part { batch, share }: Part) -> TrainOutput<PartOutput> {
+        let (loss, correct) = self.loss(batch);
+        let loss = loss * share;
+        let output = PartOutput { loss: loss.clone().inner(), correct };
+        TrainOutput::new(self, loss.backward(), output)
+    }
+}
+
+impl InferenceStep for Classifier {
+    type Input = Part;
+    type Output = PartOutput;
+
+    fn step(&self, Part { batch, share }: Part) -> PartOutput {
+        let (loss, correct) = self.loss(batch);
+        PartOutput { loss: loss * share, correct }
+    }
+}
+
+impl ItemLazy for PartOutput {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}

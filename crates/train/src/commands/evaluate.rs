@@ -1,0 +1,106 @@
+use std::path::Path;
+
+use burn::module::Module;
+use fashion_mnist::Split;
+use models::ConvNet;
+use serde_json::json;
+
+use super::{
+    data::{load, loader},
+    export::ended,
+};
+use crate::{
+    Config, Error, classifier::Classifier, cli::EvaluateArgs, device, evaluate::predict,
+    progress::say, run_dir::is_run,
+};
+
+/// Tests the weights of a run, or of a file.
+pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
+    let split = match args.split.as_str() {
+        "test" => Split::Test,
+        "validation" => Split::Validation,
+        other => {
+            let why = format!("--split {other}: expected `test` or `validation`");
+            return Err(Error::Usage(why));
+        }
+    };
+    let (config, weights) = source(args)?;
+    let found = device::choose(config.device.clone())?.found;
+    let data = load(&config, args.data_dir.as_deref())?;
+    let mut classifier = Classifier::new(&config, &found.device);
+    let network = classifier.network.load(&weights);
+    classifier.network = network.map_err(|error| Error::Usage(error.to_string()))?;
+    let images = data.split(split);
+    let predictions = predict(&classifier.valid(), &loader(&config, images, &found.device))?;
+
+    let names = data.source().class_names();
+    let mut counts = vec![[0usize; 3]; names.len()]; // right, predicted, there are
+    for (&class, &label) in predictions.classes.iter().zip(images.labels()) {
+        let label = usize::from(label);
+        counts[class][1] += 1;
+        counts[label][2] += 1;
+        counts[label][0] += usize::from(class == label);
+    }
+    let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+    let rows = names.iter().zip(counts).map(|(name, [right, predicted, there])| {
+        (*name, share(right, predicted), share(right, there), there)
+    });
+
+    let evaluation = predictions.evaluation;
+    if args.json {
+        let classes = rows.map(|(name, precision, recall, images)| {
+            json!({ "name": name, "precision": precision, "recall": recall, "images": images })
+        });
+        let result = json!({
+            "network": config.network.name(),
+            "preset": config.preset.name(),
+            "weights": weights.display().to_string(),
+            "data_source": data.source().to_string(),
+            "split": args.split,
+            "accuracy": evaluation.accuracy,
+            "loss": evaluation.loss,
+            "classes": classes.collect::<serde_json::Value>(),
+        });
+        say(format_args!("{result:#}"));
+        return Ok(());
+    }
+    say(format_args!("{:<16} {:>9} {:>9} {:>9}", "class", "precision", "recall", "images"));
+    for (name, precision, recall, images) in rows {
+        say(format_args!("{name:<16} {precision:>9.4} {recall:>9.4} {images:>9}"));
+    }
+    say(format_args!(
+        "accuracy {:.4}, loss {:.4}, on the {} images of {}",
+        evaluation.accuracy,
+        evaluation.loss,
+        args.split,
+        data.source()
+    ));
+    Ok(())
+}
+
+/// The config to test by, and the weights: of a run, or of a file, for which the config is the
+/// quickstart's with the network that was named.
+fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
+    let set = args.overrides.iter().map(|set| (format!("--set {set}"), set.clone()));
+    let device = args.device.iter();
+    let device = device.map(|name| (format!("--device {name}"), format!("device={name}")));
+    let mut overrides: Vec<_> = set.chain(device).collect();
+    let file: Option<&Path> = args.run_dir.as_deref();
+    match (file, &args.weights, &args.network) {
+        (Some(run), _, _) => {
+            is_run(run)?;
+            let weights = ended(run)?;
+            // Which devices the run was trained on does not matter here.
+            let mut config = Config::load(Some(&run.join("config.toml")), &overrides)?;
+            if args.device.is_none() && !config.devices.is_empty() {
+                config.device = config.devices[0].clone();
+            }
+            Ok((config, weights))
+        }
+        (None, Some(weights), Some(network)) => {
+            overrides.insert(0, (format!("--network {network}"), format!("network={network}")));
+            Ok((Config::load(None, &overrides)?, weights.clone()))
+        }
+        _ => unreachable!("the arguments need one or the other"),
+    }
+}

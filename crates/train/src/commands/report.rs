@@ -1,0 +1,55 @@
+use std::path::{Path, PathBuf};
+
+use crate::{
+    Error,
+    cli::ReportArgs,
+    progress::say,
+    report::{Run, page},
+    run_dir::{cannot_write, is_run, read, read_lines},
+};
+
+/// Writes a page about a run, or comparing several.
+pub(crate) fn report(args: &ReportArgs) -> Result<(), Error> {
+    let runs = args.run_dirs.iter().map(|path| of(path)).collect::<Result<Vec<_>, _>>()?;
+    let out = match (&args.out, &args.run_dirs[..]) {
+        (Some(out), _) => out.clone(),
+        (None, [run]) => run.join("report.html"),
+        (None, _) => PathBuf::from("report.html"),
+    };
+    write(&runs, &out)?;
+    say(format_args!("{}", out.display()));
+    Ok(())
+}
+
+/// Writes the page about one run.
+pub(crate) fn write_report(run: &Path, out: &Path) -> Result<(), Error> {
+    write(&[of(run)?], out)
+}
+
+/// Writes the page that compares these runs.
+pub(crate) fn write_comparison(runs: &[PathBuf], out: &Path) -> Result<(), Error> {
+    let runs = runs.iter().map(|path| of(path)).collect::<Result<Vec<_>, _>>()?;
+    write(&runs, out)
+}
+
+fn write(runs: &[Run], out: &Path) -> Result<(), Error> {
+    std::fs::write(out, page(runs)).map_err(|source| cannot_write(out, source))
+}
+
+/// What a run's folder tells.
+fn of(path: &Path) -> Result<Run, Error> {
+    is_run(path)?;
+    let config = path.join("config.toml");
+    let config = std::fs::read_to_string(&config)
+        .map_err(|error| Error::Usage(format!("cannot read {}: {error}", config.display())))?;
+    let name = path.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
+    Ok(Run {
+        name: name.unwrap_or_else(|| path.into()).to_string_lossy().into_owned(),
+        config,
+        environment: read(path, "environment.json")?,
+        epochs: read_lines(path, "metrics.jsonl")?,
+        steps: read_lines(path, "steps.jsonl")?,
+        result: read(path, "result.json")?,
+        test: read(path, "test.json")?,
+    })
+}

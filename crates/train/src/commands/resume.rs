@@ -1,0 +1,53 @@
+use super::{data::load, report::write_report, train::Run};
+use crate::{
+    Config, Error, checkpoint,
+    cli::ResumeArgs,
+    device,
+    progress::say,
+    record::Environment,
+    run_dir::{self, RunDir},
+    stop::Stop,
+};
+
+/// Goes on with a run that was broken off.
+pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
+    let path = &args.run_dir;
+    let run = RunDir::open(path)?;
+    if path.join("result.json").exists() {
+        // It may have been ended while it wrote this.
+        let page = path.join("report.html");
+        if !page.exists() {
+            write_report(path, &page)?;
+        }
+        return Err(Error::Usage(format!("the run {} has ended", path.display())));
+    }
+    let device = args.device.iter();
+    let device: Vec<_> =
+        device.map(|name| (format!("--device {name}"), format!("device={name}"))).collect();
+    let config = Config::load(Some(&path.join("config.toml")), &device)?;
+    let devices = device::choose_all(&config)?;
+    let data = load(&config, args.data_dir.as_deref())?;
+    if let Some(before) = run_dir::read::<Environment>(path, "environment.json")?
+        && before.data_source.contains("synthetic")
+            != data.source().to_string().contains("synthetic")
+    {
+        return Err(Error::Usage(format!(
+            "the run began on {}, and here is {}: --data-dir tells where Fashion-MNIST is",
+            before.data_source,
+            data.source()
+        )));
+    }
+    let checkpoint = checkpoint::latest(path);
+    if checkpoint.is_none() {
+        say(format_args!("no epoch had ended: the run begins again"));
+    }
+    let run = Run {
+        config: &config,
+        run: &run,
+        devices: &devices,
+        data: &data,
+        stop: &Stop::at_ctrl_c(),
+    };
+    run.go_on(checkpoint)?;
+    Ok(())
+}

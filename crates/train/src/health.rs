@@ -1,0 +1,164 @@
+//! What went wrong with the numbers or the device, and what to do about it.
+
+use std::fmt::Write;
+
+use crate::Error;
+
+/// A training step, as one row of numbers that a device gave.
+pub(crate) struct Row<'a> {
+    /// The step, counted from 1 over the run.
+    pub step: usize,
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean over the step's images.
+    pub loss: f64,
+    /// The squared length of each weight's gradient, in the order of the network.
+    pub squared_gradients: &'a [f64],
+    /// The names of those weights.
+    pub names: &'a [String],
+}
+
+/// What the weights are like when a step went wrong.
+pub(crate) struct Weights {
+    /// The squared length of each, in the order of the network.
+    pub squared: Vec<f64>,
+}
+
+impl Row<'_> {
+    /// Whether all numbers are numbers.
+    pub fn is_sound(&self) -> bool {
+        self.loss.is_finite() && self.squared_gradients.iter().all(|square| square.is_finite())
+    }
+
+    /// Why the run ends here. `positions` are those of the step's images in the training file;
+    /// `weights` are as they were before the step, where they still are.
+    pub fn error(&self, positions: &[usize], weights: Option<&Weights>) -> Error {
+        let Self { step, epoch, loss, .. } = self;
+        let mut why = match self.loss.is_finite() {
+            true => format!("step {step} (epoch {epoch}): the gradient is not finite"),
+            false => format!("step {step} (epoch {epoch}): the loss is {loss}"),
+        };
+        if let Some(layer) = self.layer(weights) {
+            write!(why, "; {layer}").expect("a string");
+        }
+        write!(
+            why,
+            "\nimages of the step, by their number in the training file: {}\nIf a smaller \
+             learning rate, a warm-up (`schedule.warmup`) or `optimizer.clip_norm` do not help, \
+             look at the images and at the weights that the run began with",
+            ranges(positions)
+        )
+        .expect("a string");
+        Error::Training(why)
+    }
+
+    /// The weight where it began, as far as can be told.
+    fn layer(&self, weights: Option<&Weights>) -> Option<String> {
+        let unsound = |squares: &[f64]| squares.iter().map(|s| !s.is_finite()).collect::<Vec<_>>();
+        if let Some(weights) = weights {
+            if let Some(first) = unsound(&weights.squared).iter().position(|&bad| bad) {
+                return Some(format!("the weight {} is not finite", self.names[first]));
+            }
+            if !self.loss.is_finite() {
+                let largest = (0..weights.squared.len())
+                    .max_by(|&a, &b| weights.squared[a].total_cmp(&weights.squared[b]))?;
+                return Some(format!(
+                    "all weights are finite, and the longest is {}, with a length of {:.3e}",
+                    self.names[largest],
+                    weights.squared[largest].sqrt()
+                ));
+            }
+        }
+        // The backward pass goes from the last weight to the first.
+        let bad = unsound(self.squared_gradients);
+        let last = bad.iter().rposition(|&bad| bad)?;
+        match bad.iter().all(|&bad| bad) {
+            true => None,
+            false => Some(format!("it begins at the weight {}", self.names[last])),
+        }
+    }
+}
+
+/// Numbers, with runs of neighbours as ranges; cut short where there are many.
+fn ranges(numbers: &[usize]) -> String {
+    const MOST: usize = 64;
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    for number in sorted {
+        match parts.last_mut() {
+            Some((_, end)) if *end + 1 == number => *end = number,
+            _ => parts.push((number, number)),
+        }
+    }
+    let shown = parts.iter().take(MOST).map(|&(start, end)| match start == end {
+        true => start.to_string(),
+        false => format!("{start}-{end}"),
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match parts.len() > MOST {
+        true => format!("{shown}, ... ({} in all)", numbers.len()),
+        false => shown,
+    }
+}
+
+/// What a backend says when it fails, with what a person can do about it.
+pub(crate) fn advise(message: &str) -> String {
+    let lower = message.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let advice = if says(&["out of memory", "outofmemory", "memory allocation", "failed to alloc"])
+    {
+        "The device has not enough memory: choose a smaller batch_size (with `accumulate` a step \
+         still takes as many images), a smaller network, or another device"
+    } else if says(&["device lost", "devicelost", "device is lost", "device was lost"]) {
+        "The device was lost: its driver was reset, or it was taken away or slept. Checkpoints are \
+         kept: `train resume RUN_DIR` goes on, on another device with `--device`"
+    } else if says(&["websocket", "connection", "remote", "session"]) {
+        "The server of the remote device does not answer. Checkpoints are kept: when it runs again, \
+         `train resume RUN_DIR` goes on; `--device flex` goes on here"
+    } else {
+        return message.to_owned();
+    };
+    format!("{message}\n{advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row<'a>(loss: f64, squared_gradients: &'a [f64], names: &'a [String]) -> Row<'a> {
+        Row { step: 7, epoch: 2, loss, squared_gradients, names }
+    }
+
+    #[test]
+    fn the_layer_where_it_began_is_named() {
+        let names = ["conv1", "conv2", "fc"].map(str::to_owned);
+        let nan = f64::NAN;
+        assert!(row(1.0, &[1.0, 2.0, 3.0], &names).is_sound());
+
+        let squares = [nan, nan, 3.0];
+        let gradient = row(1.0, &squares, &names);
+        assert!(!gradient.is_sound());
+        let message = gradient.error(&[5, 3, 4, 9], None).to_string();
+        assert!(message.starts_with(
+            "step 7 (epoch 2): the gradient is not finite; it begins at the weight conv2"
+        ));
+        assert!(message.contains("training file: 3-5, 9\n"), "{message}");
+
+        let squares = [nan; 3];
+        let loss = row(nan, &squares, &names);
+        let weights = Weights { squared: vec![1.0, nan, 1.0] };
+        let message = loss.error(&[1], Some(&weights)).to_string();
+        assert!(message.contains("the loss is NaN; the weight conv2 is not finite"), "{message}");
+        let weights = Weights { squared: vec![1.0, 1e20, 1.0] };
+        let message = loss.error(&[1], Some(&weights)).to_string();
+        assert!(message.contains("the longest is conv2, with a length of 1.000e10"), "{message}");
+    }
+
+    #[test]
+    fn devices_that_fail_are_explained() {
+        assert!(advise("wgpu error: Out of Memory").contains("smaller batch_size"));
+        assert!(advise("Parent device is lost").contains("driver was reset"));
+        assert_eq!(advise("index out of bounds"), "index out of bounds");
+    }
+}

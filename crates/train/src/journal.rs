@@ -1,0 +1,129 @@
+//! What is measured, written down as it comes: JSON lines, and the same for TensorBoard.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error,
+    record::{Epoch, Step},
+    run_dir::cannot_write,
+    tensorboard::EventFile,
+};
+
+/// The files of a run that grow line by line.
+pub(crate) struct Journal {
+    path: PathBuf,
+    steps: Lines,
+    epochs: Lines,
+    events: EventFile,
+}
+
+/// How many bytes of each file belong to the epochs that have ended: a run that was broken off may
+/// have written more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lengths {
+    steps: u64,
+    epochs: u64,
+    events: u64,
+}
+
+impl Journal {
+    /// Opens the files of a run, cut to these lengths: 0 for a new one.
+    pub fn open(run: &Path, lengths: Lengths) -> Result<Self, Error> {
+        let open = || -> io::Result<Self> {
+            // Of TensorBoard's file nothing else depends.
+            EventFile::truncate(run, lengths.events).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+            Ok(Self {
+                path: run.to_owned(),
+                steps: Lines::open(&run.join("steps.jsonl"), lengths.steps)?,
+                epochs: Lines::open(&run.join("metrics.jsonl"), lengths.epochs)?,
+                events: EventFile::open(run)?,
+            })
+        };
+        open().map_err(|source| cannot_write(run, source))
+    }
+
+    /// Writes a step down.
+    pub fn step(&mut self, step: &Step) -> Result<(), Error> {
+        let values = [
+            ("train/loss", step.loss),
+            ("train/learning_rate", step.learning_rate),
+            ("train/gradient_norm", step.gradient_norm),
+        ];
+        let written = self.steps.push(step).and_then(|()| self.events.scalars(step.step, &values));
+        self.checked(written)
+    }
+
+    /// Writes an epoch down, and brings all that was written to the disk.
+    pub fn epoch(&mut self, epoch: &Epoch) -> Result<(), Error> {
+        let values = [
+            ("epoch/train_loss", epoch.train_loss),
+            ("epoch/train_accuracy", epoch.train_accuracy),
+            ("epoch/validation_loss", epoch.validation_loss),
+            ("epoch/validation_accuracy", epoch.validation_accuracy),
+            ("epoch/weight_norm", epoch.weight_norm),
+            ("epoch/images_per_second", epoch.images_per_second),
+        ];
+        let written = self.epochs.push(epoch).and_then(|()| {
+            self.events.scalars(epoch.step, &values)?;
+            self.steps.flush()?;
+            self.epochs.flush()?;
+            self.events.flush()
+        });
+        self.checked(written)
+    }
+
+    /// Shows what was written to whoever reads along.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let written = self.steps.flush().and_then(|()| self.events.flush());
+        self.checked(written)
+    }
+
+    /// How long the files are.
+    pub fn lengths(&self) -> Lengths {
+        Lengths {
+            steps: self.steps.length,
+            epochs: self.epochs.length,
+            events: self.events.position(),
+        }
+    }
+
+    fn checked(&self, written: io::Result<()>) -> Result<(), Error> {
+        written.map_err(|source| cannot_write(&self.path, source))
+    }
+}
+
+/// A file of JSON lines.
+struct Lines {
+    file: BufWriter<File>,
+    length: u64,
+}
+
+impl Lines {
+    fn open(path: &Path, length: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        // Shorter than it was, if the machine went down with it.
+        let length = length.min(file.metadata()?.len());
+        file.set_len(length)?;
+        Ok(Self { file: BufWriter::new(file), length })
+    }
+
+    fn push(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.length += line.len() as u64;
+        self.file.write_all(&line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

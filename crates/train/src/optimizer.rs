@@ -1,0 +1,177 @@
+//! From gradients to new weights: Burn's optimizers as a config asks for them, and the length of
+//! gradients.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
+    optim::{
+        AdamConfig, AdamWConfig, DynOptimizer, GradientsParams, ModuleOptimizer, Optimizer,
+        RmsPropConfig, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
+    },
+    tensor::Tensor,
+};
+
+use crate::config::{DecayConfig, OptimizerConfig, OptimizerName};
+
+/// The config's optimizer, for the weights of this module.
+pub fn optimizer(config: &OptimizerConfig, module: &impl Module) -> ModuleOptimizer {
+    let decayed = match config.decay {
+        DecayConfig::All => ParamGroup::all(),
+        DecayConfig::Weights => ParamGroup::from_ids(matrices(module)),
+    };
+    let decay =
+        (config.weight_decay > 0.0).then(|| WeightDecayConfig::new(config.weight_decay as f32));
+    let momentum = (config.momentum > 0.0).then(|| {
+        // Without dampening, as PyTorch's default is; Burn's own would damp each gradient by a tenth.
+        MomentumConfig::new()
+            .with_momentum(config.momentum)
+            .with_dampening(0.0)
+            .with_nesterov(config.nesterov)
+    });
+    let beta1 = config.beta1.unwrap_or(0.9) as f32;
+    let beta2 = |default: f64| config.beta2.unwrap_or(default) as f32;
+    // PyTorch's default; Burn's own is 1e-5.
+    let epsilon = 1e-8;
+    match config.name {
+        OptimizerName::Sgd => {
+            let sgd = SgdConfig::new().with_momentum(momentum);
+            grouped(sgd.build(), sgd.with_weight_decay(decay).build(), decayed)
+        }
+        OptimizerName::Adam => {
+            let adam = AdamConfig::new()
+                .with_beta_1(beta1)
+                .with_beta_2(beta2(0.999))
+                .with_epsilon(epsilon);
+            grouped(adam.build(), adam.with_weight_decay(decay).build(), decayed)
+        }
+        OptimizerName::AdamW => {
+            let adam = AdamWConfig::new()
+                .with_beta_1(beta1)
+                .with_beta_2(beta2(0.999))
+                .with_epsilon(epsilon)
+                .with_weight_decay(0.0);
+            let decay = config.weight_decay as f32;
+            grouped(adam.build(), adam.with_weight_decay(decay).build(), decayed)
+        }
+        OptimizerName::RmsProp => {
+            let rms = RmsPropConfig::new()
+                .with_alpha(beta2(0.99))
+                .with_momentum(config.momentum as f32)
+                .with_epsilon(epsilon);
+            grouped(rms.build(), rms.with_weight_decay(decay).build(), decayed)
+        }
+    }
+}
+
+/// One algorithm for all weights, and the same with weight decay for some.
+fn grouped<O: Optimizer + DynOptimizer>(all: O, decaying: O, some: ParamGroup) -> ModuleOptimizer {
+    ModuleOptimizer::from(all).with_group(some, decaying, None)
+}
+
+/// The weights of convolutions and fully connected layers: those of more than one dimension.
+fn matrices(module: &impl Module) -> Vec<ParamId> {
+    #[derive(Default)]
+    struct Matrices(Vec<ParamId>);
+    impl ModuleVisitor for Matrices {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D > 1 {
+                self.0.push(param.id);
+            }
+        }
+    }
+    let mut matrices = Matrices::default();
+    module.visit(&mut matrices);
+    matrices.0
+}
+
+/// The names of the weights that have gradients, in the order of the module: paths without the name
+/// of the enum's variant, which the caller knows how to shorten.
+pub fn weight_names(module: &impl Module) -> Vec<String> {
+    #[derive(Default)]
+    struct Names {
+        path: Vec<String>,
+        names: Vec<String>,
+    }
+    impl ModuleVisitor for Names {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() {
+                self.names.push(self.path.join("."));
+            }
+        }
+    }
+    let mut names = Names::default();
+    module.visit(&mut names);
+    names.names
+}
+
+/// The squared length of each weight's gradient, `[weights]`, in the order of the module. A weight
+/// without a gradient has 0.
+pub fn squared_gradients(module: &impl Module, gradients: &GradientsParams) -> Tensor<1> {
+    struct Squares<'a> {
+        gradients: &'a GradientsParams,
+        squares: Vec<Tensor<1>>,
+    }
+    impl ModuleVisitor for Squares<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if !param.is_require_grad() {
+                return;
+            }
+            self.squares.push(match self.gradients.get::<D>(param.id) {
+                Some(gradient) => gradient.square().sum(),
+                None => Tensor::zeros([1], &param.val().device().inner()),
+            });
+        }
+    }
+    let mut visitor = Squares { gradients, squares: Vec::new() };
+    module.visit(&mut visitor);
+    Tensor::cat(visitor.squares, 0)
+}
+
+/// The squared length of each weight, `[weights]`, in the order of the module.
+pub fn squared_weights(module: &impl Module) -> Tensor<1> {
+    #[derive(Default)]
+    struct Squares(Vec<Tensor<1>>);
+    impl ModuleVisitor for Squares {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() {
+                self.0.push(param.val().inner().square().sum());
+            }
+        }
+    }
+    let mut squares = Squares::default();
+    module.visit(&mut squares);
+    Tensor::cat(squares.0, 0)
+}
+
+/// Cuts the gradients of all weights together to a length of at most `longest`
+/// ([Pascanu et al., 2013](https://arxiv.org/abs/1211.5063)), as PyTorch's `clip_grad_norm_` does.
+/// `squares` are theirs, of [`squared_gradients`]. Nothing leaves the device.
+pub fn clip(
+    module: &impl Module,
+    gradients: GradientsParams,
+    squares: Tensor<1>,
+    longest: f64,
+) -> GradientsParams {
+    struct Scale {
+        gradients: GradientsParams,
+        scale: Tensor<1>,
+    }
+    impl ModuleVisitor for Scale {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+                let scale = self.scale.clone().to_device(&gradient.device()).unsqueeze::<D>();
+                self.gradients.register(param.id, gradient * scale);
+            }
+        }
+    }
+    let norm = squares.sum().sqrt();
+    let scale = ((norm + 1e-6).recip() * longest).clamp_max(1.0);
+    let mut visitor = Scale { gradients, scale };
+    module.visit(&mut visitor);
+    visitor.gradients
+}

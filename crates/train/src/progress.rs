@@ -1,0 +1,94 @@
+//! What a person sees while a run goes on.
+
+use std::{
+    fmt,
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::record::{Epoch, Step};
+
+/// Prints a line. A reader that has gone away, as at the end of a pipe, does not end a run.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    writeln!(std::io::stdout(), "{line}").ok();
+}
+
+/// A bar at the foot of a terminal, with the time that is left. Where there is none, as in a pipe,
+/// the epochs' lines say it all.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    /// Epochs of the run, where that is known.
+    epochs: Option<usize>,
+    start: Instant,
+    /// What of the run was done at the start, from 0 to 1.
+    done: f64,
+}
+
+impl Progress {
+    /// For a run of so many epochs of so many steps, of which the share `done` lies behind it.
+    pub fn new(epochs: Option<usize>, steps: usize, done: f64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {msg}");
+        bar.set_style(style.expect("a valid template"));
+        Self { bar, epochs, start: Instant::now(), done }
+    }
+
+    /// Begins an epoch, counted from 1.
+    pub fn epoch(&self, epoch: usize) {
+        let of = self.epochs.map(|epochs| format!("/{epochs}")).unwrap_or_default();
+        self.bar.set_prefix(format!("epoch {epoch}{of}"));
+        self.bar.set_position(0);
+    }
+
+    /// Shows a step of the epoch, counted from 1; `done` is what of the run lies behind it.
+    pub fn step(&self, position: usize, step: &Step, done: f64) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_position(position as u64);
+        let left = match done - self.done {
+            new if new > 0.0 => self.start.elapsed().mul_f64(((1.0 - done) / new).max(0.0)),
+            _ => Duration::ZERO,
+        };
+        self.bar.set_message(format!("loss {:.4}  {} left", step.loss, duration(left)));
+    }
+
+    /// Prints an epoch's line above the bar.
+    pub fn end_of_epoch(&self, epoch: &Epoch) {
+        self.bar.suspend(|| say(format_args!("{}", line(epoch, self.epochs))));
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The epoch for people, as one of `total`.
+fn line(epoch: &Epoch, total: Option<usize>) -> String {
+    let of = total.map(|total| format!("/{total}")).unwrap_or_default();
+    let width = total.map_or(1, |total| total.to_string().len());
+    format!(
+        "epoch {:>width$}{of}  train loss {:.4} accuracy {:.4}  validation loss {:.4} accuracy \
+         {:.4}  learning rate {:.4}  {:.0} images/s",
+        epoch.epoch,
+        epoch.train_loss,
+        epoch.train_accuracy,
+        epoch.validation_loss,
+        epoch.validation_accuracy,
+        epoch.learning_rate,
+        epoch.images_per_second,
+    )
+}
+
+/// A length of time in the two units that matter.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}

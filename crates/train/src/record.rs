@@ -1,0 +1,204 @@
+//! What a run writes down: the lines and files of its folder, as they are written and read again.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// JSON knows no NaN; it is written as null.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// [`number`], of many.
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    let numbers = Vec::<Option<f32>>::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|number| number.unwrap_or(f32::NAN)).collect())
+}
+
+/// One optimizer step: a line of `steps.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from 1 over the whole run.
+    pub step: usize,
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean over the step's images.
+    #[serde(deserialize_with = "number")]
+    pub loss: f64,
+    /// Of this step.
+    #[serde(deserialize_with = "number")]
+    pub learning_rate: f64,
+    /// Length of the gradient of all weights together, before it is clipped.
+    #[serde(deserialize_with = "number")]
+    pub gradient_norm: f64,
+}
+
+/// One epoch: a line of `metrics.jsonl`. Losses and accuracies are means over the images; accuracies
+/// are from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Optimizer steps since the run began.
+    pub step: usize,
+    /// As the epoch went on: of weights that still changed, on images as they were augmented.
+    #[serde(deserialize_with = "number")]
+    pub train_loss: f64,
+    /// As `train_loss`; of mixed images, the share whose main class was predicted.
+    #[serde(deserialize_with = "number")]
+    pub train_accuracy: f64,
+    /// Of the weights as the epoch left them, or of their average where the run keeps one.
+    #[serde(deserialize_with = "number")]
+    pub validation_loss: f64,
+    /// As `validation_loss`.
+    #[serde(deserialize_with = "number")]
+    pub validation_accuracy: f64,
+    /// Of the last step.
+    #[serde(deserialize_with = "number")]
+    pub learning_rate: f64,
+    /// Mean over the epoch's steps of the gradient's length, before it is clipped.
+    #[serde(deserialize_with = "number")]
+    pub gradient_norm: f64,
+    /// Length of all weights together, at the end of the epoch.
+    #[serde(deserialize_with = "number")]
+    pub weight_norm: f64,
+    /// Trained on per second, without the first step, in which a GPU compiles its kernels.
+    #[serde(deserialize_with = "number")]
+    pub images_per_second: f64,
+    /// Where the time went.
+    pub seconds: Seconds,
+    /// What the program holds of the machine's memory at the end of the epoch, in bytes.
+    pub resident_memory: Option<u64>,
+}
+
+/// Where an epoch's time went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Making batches. On a GPU, this and the next three are what was measured on one step of
+    /// many, times their number: a clock that is read must wait for the GPU.
+    pub data: f64,
+    /// Images to loss.
+    pub forward: f64,
+    /// Loss to gradients.
+    pub backward: f64,
+    /// Gradients to new weights, with clipping and averaging.
+    pub optimizer: f64,
+    /// All of the training, from its first step to its last.
+    pub training: f64,
+    /// Predicting the validation images.
+    pub validation: f64,
+}
+
+/// How a run ended: `result.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// The network's name.
+    pub network: String,
+    /// What the network is made for.
+    pub preset: String,
+    /// Number of trainable parameters.
+    pub parameters: usize,
+    /// The device's name in a config; several are joined by commas.
+    pub device: String,
+    /// What computes on it.
+    pub backend: String,
+    /// What the device calls itself.
+    pub device_model: Option<String>,
+    /// Where the images come from.
+    pub data_source: String,
+    /// Epochs trained.
+    pub epochs: usize,
+    /// Why the run ended, if it was not that all epochs were trained.
+    pub stopped: Option<String>,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The epoch whose weights were tested, counted from 1.
+    pub tested_epoch: usize,
+    /// Share of the test images whose class was predicted, from 0 to 1.
+    #[serde(deserialize_with = "number")]
+    pub test_accuracy: f64,
+    /// Mean cross entropy of the test images.
+    #[serde(deserialize_with = "number")]
+    pub test_loss: f64,
+    /// Images trained on per second, over all epochs; validation is not counted.
+    #[serde(deserialize_with = "number")]
+    pub train_images_per_second: f64,
+    /// Seconds of training and validation, over all parts of a run that was resumed, and of the
+    /// test.
+    pub seconds: f64,
+}
+
+/// What the tested weights do and look like: `test.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// The names of the classes, by label.
+    pub classes: Vec<String>,
+    /// How many images of each class (row) were taken for each class (column).
+    pub confusion: Vec<Vec<u32>>,
+    /// Those that the network was most sure of, the surest first.
+    pub mistakes: Vec<Mistake>,
+    /// The weights of the first convolution.
+    pub filters: Option<Filters>,
+    /// Each weight's own, in the order of the network.
+    pub weights: Vec<Weight>,
+}
+
+/// A test image that was taken for another class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mistake {
+    /// Position in the test file, counted from 0.
+    pub index: usize,
+    /// The image's class.
+    pub label: usize,
+    /// The class it was taken for.
+    pub predicted: usize,
+    /// How probable the network thought that, from 0 to 1.
+    #[serde(deserialize_with = "number")]
+    pub probability: f64,
+    /// 28 x 28 bytes, row by row, 0 is the background; in base64.
+    pub pixels: String,
+}
+
+/// The weights of a convolution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Filters {
+    /// `[channels out, channels in, height, width]`
+    pub shape: [usize; 4],
+    /// In the order of the shape.
+    #[serde(deserialize_with = "numbers")]
+    pub values: Vec<f32>,
+}
+
+/// A weight, as one number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weight {
+    /// As torchvision calls it.
+    pub name: String,
+    /// Its length as a vector.
+    #[serde(deserialize_with = "number")]
+    pub norm: f64,
+    /// Mean over the last epoch's steps of its gradient's length.
+    #[serde(deserialize_with = "number")]
+    pub gradient_norm: f64,
+}
+
+/// What can be known before a run begins: `environment.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of this program.
+    pub train: String,
+    /// Version of Burn.
+    pub burn: String,
+    /// Operating system.
+    pub os: String,
+    /// Processor architecture.
+    pub arch: String,
+    /// Threads that the machine runs at once.
+    pub threads: usize,
+    /// The device's name in a config; several are joined by commas.
+    pub device: String,
+    /// What computes on it.
+    pub backend: String,
+    /// What the device calls itself.
+    pub device_model: Option<String>,
+    /// Where the images come from.
+    pub data_source: String,
+}

@@ -1,0 +1,54 @@
+//! Numbers as people read them.
+
+use std::time::Duration;
+
+use crate::progress;
+
+/// What stands for a number that is not known.
+pub const UNKNOWN: &str = "–";
+
+/// Four significant digits.
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 || !size.is_finite() {
+        value.to_string()
+    } else if (1e-3..1e6).contains(&size) {
+        let decimals = 3 - size.log10().floor() as i32;
+        format!("{value:.*}", decimals.clamp(0, 6) as usize)
+    } else {
+        format!("{value:.2e}")
+    }
+}
+
+/// A share, from 0 to 1, with two decimals.
+pub fn percent(share: f64) -> String {
+    format!("{:.2}\u{a0}%", 100.0 * share)
+}
+
+/// A share, from 0 to 1, without decimals.
+pub fn round_percent(share: f64) -> String {
+    format!("{:.0}\u{a0}%", 100.0 * share)
+}
+
+/// A whole number in groups of three digits.
+pub fn grouped(value: usize) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// As [`grouped`], of the nearest whole number.
+pub fn rounded(value: f64) -> String {
+    if value.is_finite() { grouped(value.round() as usize) } else { value.to_string() }
+}
+
+/// Seconds in the two units that matter.
+pub fn duration(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds).map_or(UNKNOWN.to_owned(), progress::duration)
+}

@@ -1,0 +1,56 @@
+//! Images and filters, as PNGs inside the page.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+use crate::record::{Filters, Mistake};
+
+/// Height and width of an image, in pixels.
+const SIDE: usize = 28;
+
+/// The image's address, if its pixels can be read.
+pub fn mistake(mistake: &Mistake) -> Option<String> {
+    let pixels = STANDARD.decode(&mistake.pixels).ok()?;
+    (pixels.len() == SIDE * SIDE).then(|| png(&pixels, [SIDE, SIDE], ExtendedColorType::L8))
+}
+
+/// The addresses of the first `count` filters, each from its lowest weight (black) to its highest
+/// (white). Three channels are red, green and blue; of another number the mean is shown.
+pub fn filters(filters: &Filters, count: usize) -> Vec<String> {
+    let [_, channels, height, width] = filters.shape;
+    let (area, size) = (height * width, channels * height * width);
+    if size == 0 {
+        return Vec::new();
+    }
+    let filters = filters.values.chunks_exact(size).take(count);
+    let pictures = filters.map(|filter| {
+        let channel = |pixel: usize| filter.iter().skip(pixel).step_by(area);
+        if channels == 3 {
+            let pixels: Vec<f32> = (0..area).flat_map(channel).copied().collect();
+            png(&stretched(&pixels), [height, width], ExtendedColorType::Rgb8)
+        } else {
+            let mean = |pixel| channel(pixel).sum::<f32>() / channels as f32;
+            let pixels: Vec<f32> = (0..area).map(mean).collect();
+            png(&stretched(&pixels), [height, width], ExtendedColorType::L8)
+        }
+    });
+    pictures.collect()
+}
+
+/// From the lowest value, 0, to the highest, 255; all grey if they are the same.
+fn stretched(values: &[f32]) -> Vec<u8> {
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if low >= high {
+        return vec![128; values.len()];
+    }
+    values.iter().map(|value| (255.0 * (value - low) / (high - low)).round() as u8).collect()
+}
+
+fn png(pixels: &[u8], [height, width]: [usize; 2], color: ExtendedColorType) -> String {
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(pixels, width as u32, height as u32, color)
+        .expect("a vector takes every picture");
+    format!("data:image/png;base64,{}", STANDARD.encode(bytes))
+}

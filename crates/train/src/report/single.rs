@@ -1,0 +1,489 @@
+//! The page about one run.
+
+use maud::{Markup, html};
+
+use super::{
+    Run,
+    charts::{self, Line},
+    format::{self, UNKNOWN},
+    pictures, scroll,
+};
+use crate::record::{
+    Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight,
+};
+
+/// At most so many are shown.
+const MISTAKES: usize = 48;
+const FILTERS: usize = 64;
+
+/// A longer table of weights is folded.
+const WEIGHTS: usize = 24;
+
+/// The run's name, with its accuracy where it has one.
+pub fn title(run: &Run) -> String {
+    match &run.result {
+        Some(result) => format!("{}: {}", run.name, format::percent(result.test_accuracy)),
+        None => run.name.clone(),
+    }
+}
+
+/// All that is known about the run.
+pub fn body(run: &Run) -> Markup {
+    html! {
+        (header(run))
+        @if run.is_synthetic() {
+            p.banner {
+                strong { "Synthetic images. " }
+                "This run used images drawn by this program in place of Fashion-MNIST. Its results \
+                 say nothing about Fashion-MNIST."
+            }
+        }
+        @if run.result.is_none() {
+            p.banner {
+                strong { "No result yet. " }
+                "The run is under way, or ended before its test. "
+                @match run.epochs.len() {
+                    0 => "No epoch has ended.",
+                    1 => "One epoch has ended.",
+                    epochs => { (epochs) " epochs have ended." }
+                }
+            }
+        }
+        (summary(run))
+        (training(run))
+        @if let Some(test) = &run.test { (tested(test)) }
+        (cost(&run.epochs))
+        @if let Some(environment) = &run.environment { (machine(environment)) }
+        h2 { "Config" }
+        pre tabindex="0" { (run.config) }
+    }
+}
+
+fn header(run: &Run) -> Markup {
+    let last = run.epochs.last();
+    let accuracy = match (&run.result, last) {
+        (Some(result), _) => Some(("Test accuracy", result.test_accuracy)),
+        (None, Some(last)) => Some(("Validation accuracy so far", last.validation_accuracy)),
+        (None, None) => None,
+    };
+    html! {
+        header {
+            h1 { (run.name) }
+            dl.key {
+                @if let Some((name, share)) = accuracy {
+                    div { dt { (name) } dd.large { (format::percent(share)) } }
+                }
+                @if let Some(result) = &run.result {
+                    div { dt { "Network" } dd { (result.network) } }
+                }
+                @if let Some(device) = run.device() { div { dt { "Device" } dd { (device) } } }
+                @if let Some(source) = run.data_source() { div { dt { "Images" } dd { (source) } } }
+            }
+        }
+    }
+}
+
+fn summary(run: &Run) -> Markup {
+    let (caption, mut rows) = match &run.result {
+        Some(result) => ("The run and its result", result_rows(result)),
+        None => ("The run so far", vec![("Epochs", run.epochs.len().to_string())]),
+    };
+    let finite = run.epochs.iter().filter(|epoch| epoch.validation_accuracy.is_finite());
+    let best = finite.max_by(|a, b| a.validation_accuracy.total_cmp(&b.validation_accuracy));
+    if let Some(Epoch { epoch, validation_accuracy, .. }) = best {
+        let accuracy = format::percent(*validation_accuracy);
+        rows.push(("Best validation accuracy", format!("{accuracy}, after epoch {epoch}")));
+    }
+    if let Some(last) = run.epochs.last() {
+        rows.push(("Last validation loss", format::number(last.validation_loss)));
+        rows.push(("Last training loss", format::number(last.train_loss)));
+    }
+    html! { h2 { "Summary" } (facts(caption, &rows)) }
+}
+
+fn result_rows(result: &RunResult) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("Network", result.network.clone()),
+        ("Preset", result.preset.clone()),
+        ("Parameters", format::grouped(result.parameters)),
+        ("Test accuracy", format::percent(result.test_accuracy)),
+        ("Test loss", format::number(result.test_loss)),
+        ("Tested weights", format!("those of epoch {}", result.tested_epoch)),
+        ("Epochs trained", result.epochs.to_string()),
+        ("Images per second", format::rounded(result.train_images_per_second)),
+        ("Time", format::duration(result.seconds)),
+        ("Seed", result.seed.to_string()),
+    ];
+    if let Some(reason) = &result.stopped {
+        rows.insert(7, ("Ended early", reason.clone()));
+    }
+    rows
+}
+
+fn training(run: &Run) -> Markup {
+    let by_step = |value: fn(&Step) -> f64| -> Vec<_> {
+        run.steps.iter().map(|step| (step.step, value(step))).collect()
+    };
+    let one = |caption, name, points| charts::figure(caption, &[Line { name, points }]);
+    html! {
+        h2 { "Training" }
+        @if run.epochs.is_empty() && run.steps.is_empty() { p { "Nothing is recorded yet." } }
+        div.charts {
+            (charts::figure("Loss by epoch", &[
+                Line { name: "Training", points: run.by_epoch(|epoch| epoch.train_loss) },
+                Line { name: "Validation", points: run.by_epoch(|epoch| epoch.validation_loss) },
+            ]))
+            (charts::figure("Accuracy by epoch, in %", &[
+                Line {
+                    name: "Training",
+                    points: run.by_epoch(|epoch| 100.0 * epoch.train_accuracy),
+                },
+                Line {
+                    name: "Validation",
+                    points: run.by_epoch(|epoch| 100.0 * epoch.validation_accuracy),
+                },
+            ]))
+            @if run.steps.is_empty() {
+                (one("Learning rate by epoch", "Learning rate",
+                    run.by_epoch(|epoch| epoch.learning_rate)))
+                (one("Length of the gradient by epoch", "Gradient",
+                    run.by_epoch(|epoch| epoch.gradient_norm)))
+            } @else {
+                (one("Training loss by step", "Training loss", by_step(|step| step.loss)))
+                (one("Learning rate by step", "Learning rate",
+                    by_step(|step| step.learning_rate)))
+                (one("Length of the gradient by step", "Gradient",
+                    by_step(|step| step.gradient_norm)))
+            }
+            (one("Length of the weights by epoch", "Weights",
+                run.by_epoch(|epoch| epoch.weight_norm)))
+        }
+    }
+}
+
+fn tested(test: &TestReport) -> Markup {
+    html! {
+        h2 { "Test" }
+        div.pair { (confusion(test)) (classes(test)) }
+        @if !test.mistakes.is_empty() {
+            h3 { "Mistakes that the network was most sure of" }
+            ul.mistakes {
+                @for mistake in test.mistakes.iter().take(MISTAKES) {
+                    li { (picture(mistake, &test.classes)) }
+                }
+            }
+        }
+        h2 { "Weights" }
+        @if let Some(filters) = &test.filters { (first_layer(filters)) }
+        (weights(&test.weights))
+    }
+}
+
+fn confusion(test: &TestReport) -> Markup {
+    let wrong = test.confusion.iter().enumerate().flat_map(|(label, row)| {
+        row.iter().enumerate().filter(move |(class, _)| *class != label).map(|(_, count)| *count)
+    });
+    let most = f64::from(wrong.max().unwrap_or(0).max(1));
+    scroll(
+        "Confusion matrix",
+        html! {
+            table.confusion {
+                caption {
+                    "Confusion matrix: images of each class (row) that were taken for each class \
+                     (column)"
+                }
+                thead {
+                    tr { td; @for class in &test.classes { th scope="col" { span { (class) } } } }
+                }
+                tbody {
+                    @for (label, row) in test.confusion.iter().enumerate() {
+                        @let images = f64::from(row.iter().sum::<u32>().max(1));
+                        tr {
+                            th scope="row" { (class(&test.classes, label)) }
+                            @for (class, &count) in row.iter().enumerate() {
+                                // The rarest mistakes still show, for the square root lifts them.
+                                @let (kind, shade) = match f64::from(count) {
+                                    0.0 => ("none", 0.0),
+                                    count if class == label => ("right", count / images),
+                                    count => ("wrong", (count / most).sqrt()),
+                                };
+                                td class=(kind) style=(format!("--shade:{shade:.2}")) { (count) }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// How well a class is told from the others, each from 0 to 1, or `None` where nothing was counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Of what was taken for the class, the share that is of it.
+    pub precision: Option<f64>,
+    /// Of the class, the share that was taken for it.
+    pub recall: Option<f64>,
+    /// The harmonic mean of the two.
+    pub f1: Option<f64>,
+    /// Images of the class.
+    pub images: u32,
+}
+
+/// The scores of each class of a confusion matrix.
+pub fn scores(confusion: &[Vec<u32>]) -> Vec<Scores> {
+    let share = |part: u32, whole: u32| (whole > 0).then(|| f64::from(part) / f64::from(whole));
+    let scores = confusion.iter().enumerate().map(|(class, row)| {
+        let right = row[class];
+        let images: u32 = row.iter().sum();
+        let taken: u32 = confusion.iter().map(|row| row[class]).sum();
+        Scores {
+            precision: share(right, taken),
+            recall: share(right, images),
+            f1: share(2 * right, taken + images),
+            images,
+        }
+    });
+    scores.collect()
+}
+
+fn classes(test: &TestReport) -> Markup {
+    let scores = scores(&test.confusion);
+    // Unknown if it is so for one class.
+    let mean = |score: fn(&Scores) -> Option<f64>| -> Option<f64> {
+        Some(scores.iter().map(score).sum::<Option<f64>>()? / scores.len() as f64)
+    };
+    let share = |share: Option<f64>| share.map_or(UNKNOWN.to_owned(), format::percent);
+    scroll(
+        "Scores of each class",
+        html! {
+            table.numbers {
+                caption { "Precision, recall and F1 of each class" }
+                thead {
+                    tr {
+                        th scope="col" { "Class" }
+                        th scope="col" { "Precision" }
+                        th scope="col" { "Recall" }
+                        th scope="col" { "F1" }
+                        th scope="col" { "Images" }
+                    }
+                }
+                tbody {
+                    @for (label, scores) in scores.iter().enumerate() {
+                        tr {
+                            th scope="row" { (class(&test.classes, label)) }
+                            td { (share(scores.precision)) }
+                            td { (share(scores.recall)) }
+                            td { (share(scores.f1)) }
+                            td { (format::grouped(scores.images as usize)) }
+                        }
+                    }
+                }
+                tfoot {
+                    tr {
+                        th scope="row" { "Mean" }
+                        td { (share(mean(|scores| scores.precision))) }
+                        td { (share(mean(|scores| scores.recall))) }
+                        td { (share(mean(|scores| scores.f1))) }
+                        td {}
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn picture(mistake: &Mistake, classes: &[String]) -> Markup {
+    let label = class(classes, mistake.label);
+    html! {
+        figure {
+            @if let Some(address) = pictures::mistake(mistake) {
+                img src=(address) width="28" height="28"
+                    alt=(format!("Test image {}, {label}", mistake.index));
+            }
+            figcaption {
+                (label) " taken for " (class(classes, mistake.predicted)) ", "
+                (format::round_percent(mistake.probability))
+            }
+        }
+    }
+}
+
+fn first_layer(filters: &Filters) -> Markup {
+    let pictures = pictures::filters(filters, FILTERS);
+    let [count, channels, height, width] = filters.shape;
+    let shown = if pictures.len() < count {
+        format!("The first {} of {count} filters", pictures.len())
+    } else {
+        format!("The {count} filters")
+    };
+    let colours = match channels {
+        1 => "",
+        3 => " Its three channels are red, green and blue.",
+        _ => " Shown is the mean of its channels.",
+    };
+    html! {
+        figure {
+            div.filters role="img" aria-label=(format!("{shown} of the first convolution")) {
+                @for picture in &pictures {
+                    img src=(picture) width=(width) height=(height) alt="";
+                }
+            }
+            figcaption {
+                (shown) " of the first convolution, " (height) " × " (width) " weights each. Black \
+                 is a filter's lowest weight, white its highest." (colours)
+            }
+        }
+    }
+}
+
+fn weights(weights: &[Weight]) -> Markup {
+    let table = scroll(
+        "Weights",
+        html! {
+            table.numbers {
+                caption {
+                    "Each weight's length as a vector, and that of its gradient, the mean over the \
+                     last epoch"
+                }
+                thead {
+                    tr {
+                        th scope="col" { "Weight" }
+                        th scope="col" { "Length" }
+                        th scope="col" { "Gradient" }
+                    }
+                }
+                tbody {
+                    @for weight in weights {
+                        tr {
+                            th scope="row" { code { (weight.name) } }
+                            td { (format::number(weight.norm)) }
+                            td { (format::number(weight.gradient_norm)) }
+                        }
+                    }
+                }
+            }
+        },
+    );
+    html! {
+        @if weights.len() > WEIGHTS {
+            details { summary { "All " (weights.len()) " weights" } (table) }
+        } @else if !weights.is_empty() {
+            (table)
+        }
+    }
+}
+
+fn cost(epochs: &[Epoch]) -> Markup {
+    let memory = epochs.iter().filter_map(|epoch| {
+        Some((epoch.epoch, epoch.resident_memory? as f64 / f64::from(1 << 30)))
+    });
+    let memory = Line { name: "Memory", points: memory.collect() };
+    html! {
+        @if !epochs.is_empty() {
+            h2 { "Time and memory" }
+            div.charts {
+                (time(epochs))
+                (charts::figure("Memory of the program by epoch, in GiB", &[memory]))
+            }
+        }
+    }
+}
+
+fn time(epochs: &[Epoch]) -> Markup {
+    let mean = |seconds: fn(&Seconds) -> f64| {
+        let sum: f64 = epochs.iter().map(|epoch| seconds(&epoch.seconds)).sum();
+        sum / epochs.len() as f64
+    };
+    let measured = [
+        ("Data", mean(|seconds| seconds.data)),
+        ("Forward", mean(|seconds| seconds.forward)),
+        ("Backward", mean(|seconds| seconds.backward)),
+        ("Optimizer", mean(|seconds| seconds.optimizer)),
+    ];
+    // On a GPU the parts are estimates, and can come to more than the whole.
+    let sum: f64 = measured.iter().map(|part| part.1).sum();
+    let rest = (mean(|seconds| seconds.training) - sum).max(0.0);
+    let parts: Vec<_> = measured
+        .into_iter()
+        .chain([("Rest of training", rest), ("Validation", mean(|seconds| seconds.validation))])
+        .collect();
+    let total: f64 = parts.iter().map(|part| part.1).sum();
+    if !(total > 0.0 && total.is_finite()) {
+        return html! {};
+    }
+    let starts = parts.iter().scan(0.0, |end, part| {
+        let start = *end;
+        *end += part.1;
+        Some(start)
+    });
+    let width = |seconds: f64| format!("{:.2}", 1000.0 * seconds / total);
+    html! {
+        table.numbers {
+            caption {
+                "Where the time of an epoch goes, mean of all epochs"
+                svg.bar viewBox="0 0 1000 50" preserveAspectRatio="none" aria-hidden="true" {
+                    @for (index, (start, part)) in starts.zip(&parts).enumerate() {
+                        rect x=(width(start)) width=(width(part.1)) height="50"
+                            fill=(format!("var(--line-{index})")) {}
+                    }
+                }
+            }
+            thead {
+                tr {
+                    th scope="col" { "Part" }
+                    th scope="col" { "Seconds" }
+                    th scope="col" { "Share" }
+                }
+            }
+            tbody {
+                @for (index, (name, seconds)) in parts.iter().enumerate() {
+                    tr {
+                        th scope="row" {
+                            span.square style=(format!("background:var(--line-{index})")) {} (name)
+                        }
+                        td { (format!("{seconds:.3}")) }
+                        td { (format::round_percent(seconds / total)) }
+                    }
+                }
+            }
+            tfoot {
+                tr {
+                    th scope="row" { "Epoch" }
+                    td { (format!("{total:.3}")) }
+                    td { (format::round_percent(1.0)) }
+                }
+            }
+        }
+    }
+}
+
+fn machine(environment: &Environment) -> Markup {
+    let model = environment.device_model.clone();
+    let rows = [
+        ("Device", environment.device.clone()),
+        ("Device's model", model.unwrap_or(UNKNOWN.to_owned())),
+        ("Backend", environment.backend.clone()),
+        ("System", format!("{}, {}", environment.os, environment.arch)),
+        ("Threads", environment.threads.to_string()),
+        ("Images", environment.data_source.clone()),
+        ("Version of this program", environment.train.clone()),
+        ("Version of Burn", environment.burn.clone()),
+    ];
+    html! { h2 { "Environment" } (facts("The machine and the program", &rows)) }
+}
+
+fn facts(caption: &str, rows: &[(&str, String)]) -> Markup {
+    html! {
+        table.facts {
+            caption { (caption) }
+            tbody {
+                @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } }
+            }
+        }
+    }
+}
+
+fn class(classes: &[String], label: usize) -> &str {
+    classes.get(label).map_or(UNKNOWN, String::as_str)
+}

@@ -1,0 +1,127 @@
+//! What can be done with the weights of a run.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{assert_refused, json, quick, run};
+
+/// A run of one epoch on the stand-in.
+fn ended(temp: &TempDir, name: &str, more: &[&str]) -> String {
+    let path = temp.path().join(name).to_str().unwrap().to_owned();
+    let output = run(&quick(&path, &[&["--epochs", "1"], more].concat()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+fn result(run: &str) -> Value {
+    let text = fs::read_to_string(Path::new(run).join("result.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_run_is_tested_and_exported() {
+    let temp = TempDir::new().unwrap();
+    // Where the average differs from the weights, it is what was tested.
+    let path = ended(&temp, "run", &["--set", "average.decay=0.9"]);
+    let expected = result(&path);
+    let evaluated = json(run(&["evaluate", &path, "--json"]));
+    assert_eq!(evaluated["accuracy"], expected["test_accuracy"]);
+    assert_eq!(evaluated["loss"], expected["test_loss"]);
+    assert_eq!(evaluated["classes"].as_array().unwrap().len(), 10);
+
+    // The same weights in PyTorch's names, and back.
+    let exported = temp.path().join("weights.safetensors");
+    let exported = exported.to_str().unwrap();
+    assert!(run(&["export", &path, exported]).status.success());
+    let synthetic =
+        ["--set", "data.source=synthetic", "--set", "batch_size=128", "--device", "flex", "--json"];
+    let again = ["evaluate", "--weights", exported, "--network", "lenet_bn"];
+    let again = json(run(&[&again[..], &synthetic].concat()));
+    assert_eq!(again["accuracy"], expected["test_accuracy"]);
+
+    let copy = temp.path().join("weights.bpk");
+    assert!(run(&["export", &path, copy.to_str().unwrap()]).status.success());
+    assert_eq!(fs::read(copy).unwrap(), fs::read(Path::new(&path).join("model.bpk")).unwrap());
+
+    assert_refused(run(&["export", &path, "weights.onnx"]), &["must end in .safetensors or .bpk"]);
+    assert_refused(run(&["evaluate", &path, "--split", "tset"]), &["expected `test` or"]);
+    assert_refused(run(&["evaluate", "no/such/run"]), &["is not the folder of a run"]);
+    let resnet = ["evaluate", "--weights", exported, "--network", "resnet18"];
+    assert_refused(run(&[&resnet[..], &synthetic].concat()), &["do not fit this network"]);
+
+    // A picture, and no such test image.
+    let photo = temp.path().join("photo.png");
+    image::GrayImage::from_fn(50, 40, |x, y| image::Luma([(x * y) as u8])).save(&photo).unwrap();
+    let rows = json(run(&["predict", "--run", &path, "--json", photo.to_str().unwrap()]));
+    assert_eq!(rows[0]["classes"].as_array().unwrap().len(), 5);
+    if let Ok(data) = std::env::var("FASHION_MNIST_DIR") {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(data);
+        let data = data.to_str().unwrap();
+        let rows =
+            json(run(&["predict", "--run", &path, "--data-dir", data, "--json", "7", "9999"]));
+        assert_eq!(rows.as_array().unwrap().len(), 2);
+        let refused = run(&["predict", "--run", &path, "--data-dir", data, "10000"]);
+        assert_refused(refused, &["there is no test image 10000"]);
+    }
+}
+
+#[test]
+fn a_sweep_trains_every_combination_and_a_report_compares_them() {
+    let temp = TempDir::new().unwrap();
+    let config = temp.path().join("config.toml");
+    let text = include_str!("../../../../configs/quickstart.toml");
+    let text = text.replace("source = \"auto\"", "source = \"synthetic\"\nlimit = 640");
+    let text = text.replace("epochs = 3", "epochs = 1\ndevice = \"flex\"");
+    fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    let out = temp.path().join("sweep");
+    let sweep = ["sweep", config, "--out", out.to_str().unwrap()];
+    let axes = ["--set", "optimizer.learning_rate=0.01,0.1", "--set", "seed=0,1"];
+    let output = run(&[&sweep[..], &axes].concat());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let rows: Value = serde_json::from_slice(&fs::read(out.join("sweep.json")).unwrap()).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[2]["set"], serde_json::json!(["optimizer.learning_rate=0.1", "seed=0"]));
+    for row in rows {
+        let accuracy = row["result"]["test_accuracy"].as_f64().unwrap();
+        assert!(printed.contains(&format!("{accuracy:.4}")), "{printed}");
+    }
+    assert_eq!(rows[0]["result"], result(out.join("1").to_str().unwrap()));
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("<svg"));
+
+    let page = temp.path().join("page.html");
+    let runs = ["1", "4"].map(|run| out.join(run).to_str().unwrap().to_owned());
+    let report = ["report", &runs[0], &runs[1], "--out", page.to_str().unwrap()];
+    assert!(run(&report).status.success());
+    assert!(fs::read_to_string(page).unwrap().len() < 2_000_000);
+
+    let wrong = ["--set", "optimizer.learning_rat=0.01,0.1"];
+    let other = temp.path().join("other");
+    let sweep = ["sweep", config, "--out", other.to_str().unwrap()];
+    assert_refused(run(&[&sweep[..], &wrong].concat()), &["did you mean `learning_rate`?"]);
+    assert!(!other.exists(), "nothing is made before all configs are read");
+}
+
+/// Weights that are no numbers end the run at its first step, with the layer and the images; the
+/// checkpoint before stays.
+#[test]
+fn a_run_that_diverges_says_where() {
+    let temp = TempDir::new().unwrap();
+    let path = temp.path().join("run");
+    let path = path.to_str().unwrap();
+    let far = ["--set", "optimizer.learning_rate=1e39", "--epochs", "2"];
+    let output = run(&quick(path, &far));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.starts_with("error: step 2 (epoch 1): the loss is NaN; the weight "),
+        "{message}"
+    );
+    assert!(message.contains("by their number in the training file: "), "{message}");
+    assert!(message.contains("there is no checkpoint"), "{message}");
+}

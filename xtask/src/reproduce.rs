@@ -1,0 +1,394 @@
+//! Trains the configs of `configs/d2l` and `configs/best`, and writes what came of it to `assets`.
+
+use std::{
+    env, fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+use burn::tensor::Device;
+use clap::Args;
+use models::{Architecture, ConvNet};
+use serde::de::DeserializeOwned;
+use train::{
+    Config, DeviceName, Error,
+    record::{Environment, Epoch, RunResult},
+};
+
+mod results;
+
+/// The folders of `configs` whose configs are trained.
+const SETS: [&str; 2] = ["d2l", "best"];
+
+/// What to train, and for how long.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this network, by a name that `train networks` prints; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK")]
+    networks: Vec<String>,
+
+    /// Stops after so many minutes, the run under way as well; the next call goes on with it. With 0
+    /// it only writes the results.
+    #[arg(long, value_name = "MINUTES")]
+    budget: Option<u64>,
+
+    /// Which configs: the notes' recipes, this project's, or both.
+    #[arg(long, value_parser = ["d2l", "best", "all"], default_value = "all")]
+    configs: String,
+
+    /// Where to compute, as for `train`.
+    #[arg(long, default_value = "auto")]
+    device: DeviceName,
+
+    /// The folder with Fashion-MNIST's four files, as for `train`.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Features to build `train` with, such as cuda.
+    #[arg(long, value_name = "FEATURES")]
+    features: Option<String>,
+
+    /// Trains again what was trained before.
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// A config that is to be trained.
+struct Experiment {
+    /// The folder of the config within `configs`.
+    set: &'static str,
+    path: PathBuf,
+    config: Config,
+    epochs: usize,
+    /// Trainable ones.
+    parameters: usize,
+    /// Multiply-adds of the whole training. The backward pass counts twice the forward pass: it makes
+    /// the gradients of the weights and those of the features.
+    work: u64,
+}
+
+/// What a run's folder tells.
+struct Run {
+    /// Whether the run began.
+    began: bool,
+    /// Whether it began with the config that the experiment has now.
+    is_current: bool,
+    environment: Option<Environment>,
+    epochs: Vec<Epoch>,
+    /// If it came to its end.
+    result: Option<RunResult>,
+}
+
+/// Trains what is asked for, the cheapest first, and writes the results of all.
+///
+/// # Errors
+///
+/// If a config or a network's name is not valid, a run fails, or the results cannot be written.
+pub fn run(arguments: &Arguments) -> Result<(), Error> {
+    let experiments = experiments()?;
+    let chosen = arguments.choose(&experiments)?;
+    let runs = root().join("runs/reproduce");
+    let budget = arguments.budget.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
+    let deadline = budget.and_then(|budget| Instant::now().checked_add(budget));
+
+    let mut failed = Vec::new();
+    for (number, experiment) in chosen.iter().enumerate() {
+        let (name, dir) = (experiment.name(), runs.join(experiment.name()));
+        println!(
+            "{} of {}: {name}, {:.1e} multiply-adds",
+            number + 1,
+            chosen.len(),
+            experiment.work
+        );
+        let run = Run::read(&dir, &experiment.config)?;
+        if run.result.is_some() && !arguments.fresh {
+            println!("was trained before{}; --fresh trains it again\n", run.remark());
+        } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            println!("not started: the budget is over\n");
+        } else {
+            let ended = arguments.train(experiment, &run, &dir, deadline)?;
+            match ended {
+                Some(status) if status.success() => println!(),
+                Some(status) => {
+                    eprintln!("error: {name} ended with {status}\n");
+                    failed.push(name);
+                }
+                None => println!("stopped: the budget is over; the next call goes on with it\n"),
+            }
+        }
+    }
+
+    results::write(&experiments, &runs, &root().join("assets"))?;
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Training(format!("not trained: {}", failed.join(", ")))),
+    }
+}
+
+impl Arguments {
+    /// The experiments that are asked for.
+    fn choose<'a>(&self, experiments: &'a [Experiment]) -> Result<Vec<&'a Experiment>, Error> {
+        let of_set = |it: &&Experiment| self.configs == "all" || self.configs == it.set;
+        let of_set: Vec<_> = experiments.iter().filter(of_set).collect();
+        let names: Vec<_> = of_set.iter().map(|it| it.config.network.name()).collect();
+        if let Some(unknown) = self.networks.iter().find(|name| !names.contains(&name.as_str())) {
+            let names = names.join("`, `");
+            let why = format!("--network {unknown}: these configs train `{names}`");
+            return Err(Error::Usage(why));
+        }
+        let is_named = |it: &&Experiment| {
+            self.networks.is_empty()
+                || self.networks.iter().any(|name| name == it.config.network.name())
+        };
+        Ok(of_set.into_iter().filter(is_named).collect())
+    }
+
+    /// Trains in a process of its own, or goes on with a run that was broken off; until the deadline,
+    /// then there is no status.
+    fn train(
+        &self,
+        experiment: &Experiment,
+        run: &Run,
+        dir: &Path,
+        deadline: Option<Instant>,
+    ) -> Result<Option<ExitStatus>, Error> {
+        if self.fresh && run.began {
+            fs::remove_dir_all(dir).map_err(|source| cannot_write(dir, source))?;
+        }
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        command.arg("run").arg("--manifest-path").arg(root().join("Cargo.toml"));
+        command.args(["--package", "train"]);
+        if let Some(features) = &self.features {
+            command.args(["--features", features]);
+        }
+        command.arg("--");
+        match run.began && !self.fresh {
+            true => command.arg("resume").arg(dir),
+            false => command.arg(&experiment.path).arg("--run-dir").arg(dir),
+        };
+        command.args(["--device", &self.device.to_string()]);
+        if let Some(data_dir) = &self.data_dir {
+            command.arg("--data-dir").arg(data_dir);
+        }
+        let ended = command.spawn().and_then(|mut child| wait(&mut child, deadline));
+        ended.map_err(|error| Error::Training(format!("cannot run {command:?}: {error}")))
+    }
+}
+
+/// Waits for the end of a process, and at the deadline brings it about; then there is no status.
+fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            interrupt(child)?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Does what Ctrl-C does. `cargo run` has become the program that it was told to run.
+#[cfg(unix)]
+fn interrupt(child: &mut Child) -> io::Result<()> {
+    // The shell's own `kill`: not every system has a program of that name.
+    Command::new("sh").arg("-c").arg(format!("kill -INT {}", child.id())).status().map(drop)
+}
+
+/// Ends the process: what the run had since its last checkpoint is lost.
+#[cfg(not(unix))]
+fn interrupt(child: &mut Child) -> io::Result<()> {
+    child.kill()
+}
+
+/// The workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace of this package")
+}
+
+/// All experiments, the cheapest first.
+fn experiments() -> Result<Vec<Experiment>, Error> {
+    let mut experiments = Vec::new();
+    for set in SETS {
+        let folder = root().join("configs").join(set);
+        let paths = || -> io::Result<Vec<PathBuf>> {
+            fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect()
+        };
+        let paths = paths()
+            .map_err(|error| Error::Usage(format!("cannot read {}: {error}", folder.display())))?;
+        for path in paths {
+            experiments.push(Experiment::load(set, path)?);
+        }
+    }
+    experiments.sort_by_key(|experiment| (experiment.work, experiment.name()));
+    Ok(experiments)
+}
+
+impl Experiment {
+    fn load(set: &'static str, path: PathBuf) -> Result<Self, Error> {
+        let config = Config::load(Some(&path), &[])?;
+        let Some(epochs) = config.epochs.map(usize::from) else {
+            // The schedule would go by the clock.
+            let why = format!("{}: a run of some minutes cannot be reproduced", path.display());
+            return Err(Error::Usage(why));
+        };
+        let network = config.network_config().init(&Device::flex());
+        let summary = network.summary([1, config.side(), config.side()]);
+        let macs = summary.map_err(|error| Error::Usage(error.to_string()))?.macs();
+        let images = (config.training_images() * epochs) as u64;
+        let parameters = network.parameters();
+        Ok(Self { set, path, config, epochs, parameters, work: 3 * macs * images })
+    }
+
+    /// The name of its run's folder.
+    fn name(&self) -> String {
+        format!("{}-{}", self.set, self.config.network)
+    }
+
+    /// The test accuracy to beat, and a short name of where it is from.
+    fn to_beat(&self) -> Option<(f64, &'static str)> {
+        use Architecture as A;
+        let figure = match (self.set, self.config.network) {
+            ("best", A::Vgg16Bn) => (0.935, ZALANDO),
+            ("best", A::GoogLeNet) => (0.937, ZALANDO),
+            ("best", A::ResNet18) => (0.949, ZALANDO),
+            ("best", A::DenseNetBc) => (0.954, ZALANDO),
+            ("best", A::Wrn40_4) => (0.967, ZALANDO),
+            (_, A::LeNetBn) => (0.843, D2L),
+            ("d2l", A::AlexNet) => (0.881, D2L),
+            ("d2l", A::Vgg11) => (0.919, D2L),
+            ("d2l", A::Nin) => (0.844, D2L),
+            ("d2l", A::GoogLeNet) => (0.888, D2L),
+            ("d2l", A::ResNet18) => (0.913, D2L),
+            ("d2l", A::DenseNet) => (0.882, D2L),
+            _ => return None,
+        };
+        Some(figure)
+    }
+}
+
+/// Dive into Deep Learning.
+const D2L: &str = "D2L";
+/// Zalando's table.
+const ZALANDO: &str = "Zalando";
+
+impl Run {
+    /// Reads what there is in the folder of an experiment's run.
+    fn read(dir: &Path, config: &Config) -> Result<Self, Error> {
+        let path = dir.join("config.toml");
+        let is_current = Config::load(Some(&path), &[]).is_ok_and(|began| {
+            // Where it computed does not matter.
+            let (device, devices) = (config.device.clone(), config.devices.clone());
+            Config { device, devices, ..began } == *config
+        });
+        Ok(Self {
+            began: path.exists(),
+            is_current,
+            environment: read(&dir.join("environment.json"))?.pop(),
+            epochs: read(&dir.join("metrics.jsonl"))?,
+            result: read(&dir.join("result.json"))?.pop(),
+        })
+    }
+
+    /// What else must be said of it.
+    fn remark(&self) -> &'static str {
+        match self.began && !self.is_current {
+            true => ", with a config that has changed since",
+            false => "",
+        }
+    }
+}
+
+/// The JSON values of a file, one after the other; none if it is not there. A last one that is not
+/// whole, of a run that was broken off, is left out.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text,
+    };
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Error::Usage(format!("cannot read {}: {error}", path.display()))
+    };
+    let text = text.map_err(|error| unreadable(&error))?;
+    let values = serde_json::Deserializer::from_slice(&text).into_iter();
+    let whole = values.take_while(|value| !value.as_ref().is_err_and(|error| error.is_eof()));
+    whole.collect::<Result<_, _>>().map_err(|error| unreadable(&error))
+}
+
+fn cannot_write(path: &Path, source: io::Error) -> Error {
+    Error::RunFolder { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The multiply-adds are PyTorch's, of `crates/models/tests/reference.json`.
+    #[test]
+    fn experiments_are_in_the_order_of_their_work() {
+        let experiments = experiments().unwrap();
+        let work = |name| experiments.iter().find(|it| it.name() == name).unwrap().work;
+        assert_eq!(work("d2l-lenet_bn"), 3 * 281_640 * 55_000 * 10);
+        assert_eq!(work("best-resnet18"), 3 * 455_800_832 * 55_000 * 60);
+        let names: Vec<_> = experiments.iter().map(Experiment::name).collect();
+        assert_eq!(names[..2], ["d2l-lenet_bn", "d2l-lenet"]);
+        assert_eq!(names.last().unwrap(), "best-wrn_40_4");
+        assert!(experiments.is_sorted_by_key(|experiment| experiment.work));
+    }
+
+    #[test]
+    fn every_config_is_an_experiment_with_a_folder_of_its_own() {
+        let experiments = experiments().unwrap();
+        let count = |set| experiments.iter().filter(|it| it.set == set).count();
+        assert_eq!(SETS.map(count), [8, 6]);
+        let names: std::collections::BTreeSet<_> =
+            experiments.iter().map(Experiment::name).collect();
+        assert_eq!(names.len(), experiments.len());
+        for experiment in &experiments {
+            // As the results say.
+            assert_eq!(experiment.config.training_images(), 55_000, "{}", experiment.name());
+        }
+    }
+
+    #[test]
+    fn a_network_without_a_config_is_refused() {
+        #[derive(clap::Parser)]
+        struct Chore {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let choose = |line: &str| {
+            let chore: Chore = clap::Parser::parse_from(line.split(' '));
+            let experiments = experiments().unwrap();
+            let chosen = chore.arguments.choose(&experiments);
+            chosen.map(|chosen| chosen.iter().map(|it| it.name()).collect::<Vec<_>>())
+        };
+        let resnets = choose("reproduce --network resnet18").unwrap();
+        assert_eq!(resnets, ["d2l-resnet18", "best-resnet18"]);
+        let two = choose("reproduce --configs d2l --network nin --network lenet").unwrap();
+        assert_eq!(two, ["d2l-lenet", "d2l-nin"]);
+        let refusal = choose("reproduce --configs best --network nin").unwrap_err().to_string();
+        assert!(refusal.contains("--network nin") && refusal.contains("`wrn_40_4`"), "{refusal}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_deadline_interrupts() {
+        let start = Instant::now();
+        let mut long = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(wait(&mut long, Some(start)).unwrap().is_none());
+        assert!(start.elapsed() < Duration::from_secs(30));
+        // 2 is the number of SIGINT.
+        let signal = std::os::unix::process::ExitStatusExt::signal(&long.wait().unwrap());
+        assert_eq!(signal, Some(2));
+
+        let mut short = Command::new("true").spawn().unwrap();
+        let status = wait(&mut short, None).unwrap();
+        assert!(status.unwrap().success());
+    }
+}

@@ -1,0 +1,374 @@
+//! What came of the runs: a table in Markdown, and a chart.
+
+use std::{error, fmt::Write, fs, path::Path};
+
+use plotters::{coord::Shift, prelude::*};
+use train::Error;
+
+use super::{D2L, Experiment, Run, ZALANDO, cannot_write};
+
+/// Of the chart, in pixels.
+const SIZE: (u32, u32) = (960, 600);
+
+/// Lower validation accuracies are not drawn: they would press all others together.
+const LOWEST: f64 = 0.7;
+
+/// Apart from each other, and readable on white: as many as a set has configs.
+const COLORS: [RGBColor; 8] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x85, 0x5f),
+    RGBColor(0xc2, 0x64, 0x9a),
+    RGBColor(0x8a, 0x6d, 0x00),
+    RGBColor(0x3c, 0x3c, 0x3c),
+    RGBColor(0x3a, 0x93, 0xd0),
+    RGBColor(0x7b, 0x3f, 0xb5),
+];
+
+/// An experiment and what its folder tells.
+type Row<'a> = (&'a Experiment, Run);
+
+/// Writes `reproduce.md` and, if an epoch was trained, `reproduce.svg`, from the folders of the
+/// experiments' runs in `runs`.
+pub fn write(experiments: &[Experiment], runs: &Path, assets: &Path) -> Result<(), Error> {
+    let read = |it| Ok((it, Run::read(&runs.join(Experiment::name(it)), &it.config)?));
+    let rows = experiments.iter().map(read).collect::<Result<Vec<Row>, Error>>()?;
+
+    let mut markdown = table(&rows);
+    let chart = chart(&rows).map(|svg| ("reproduce.svg", svg));
+    if chart.is_some() {
+        write!(
+            markdown,
+            "\n![Validation accuracy by epoch](reproduce.svg)\n\n\
+             Validation accuracy by epoch, from {LOWEST} on; thin lines are those of `d2l`, thick \
+             ones those of `best`.\n"
+        )
+        .expect("a string");
+    }
+    for (name, content) in [("reproduce.md", markdown)].into_iter().chain(chart) {
+        let path = assets.join(name);
+        fs::write(&path, content).map_err(|source| cannot_write(&path, source))?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "# Reproduction\n\n\
+         Written by `cargo xtask reproduce`. `d2l` are the recipes of Dive into Deep Learning \
+         ([`configs/d2l`](../configs/d2l)), `best` are this project's own \
+         ([`configs/best`](../configs/best)); the cheapest comes first. Each trains on 55,000 images \
+         of Fashion-MNIST, with 5,000 held out for validation, and is tested once on the 10,000 test \
+         images.\n\n\
+         | set | network | parameters | epochs | test accuracy | to beat | images/s | minutes \
+         | device | images |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        text += &line(row);
+    }
+    write!(
+        text,
+        "\nAn accuracy in bold is above the figure to beat. {D2L}: Dive into Deep Learning, median of \
+         its notebooks' accuracies. {ZALANDO}: Zalando's table, submitted, not verified there. \
+         Images/s are those of the training alone; minutes are of training, validation and test.\n"
+    )
+    .expect("a string");
+    text
+}
+
+/// A row of the table.
+fn line((experiment, run): &Row) -> String {
+    let Experiment { set, config, epochs, .. } = experiment;
+    let (result, environment) = (run.result.as_ref(), run.environment.as_ref());
+    let to_beat = experiment.to_beat();
+
+    let accuracy = match result {
+        None if !run.began => "did not run".to_owned(),
+        None => format!("not finished: {} of {epochs} epochs", run.epochs.len()),
+        Some(result) => {
+            let accuracy = share(result.test_accuracy, 4);
+            let beats = to_beat.is_some_and(|(figure, _)| result.test_accuracy > figure);
+            if beats && !run.is_synthetic() { format!("**{accuracy}**") } else { accuracy }
+        }
+    };
+    let epochs = match result {
+        Some(result) if result.epochs != *epochs => format!("{} of {epochs}", result.epochs),
+        _ => epochs.to_string(),
+    };
+    // Where the run ended; of one that is not finished, where it began.
+    let device = result
+        .map(|result| (&result.device, &result.device_model))
+        .or(environment.map(|began| (&began.device, &began.device_model)));
+    let cells = [
+        (*set).to_owned(),
+        config.network.to_string(),
+        grouped(experiment.parameters as f64),
+        epochs,
+        accuracy + run.remark(),
+        to_beat
+            .map(|(figure, source)| format!("{} ({source})", share(figure, 3)))
+            .unwrap_or_default(),
+        result.map(|result| grouped(result.train_images_per_second)).unwrap_or_default(),
+        result.map(|result| format!("{:.1}", result.seconds / 60.0)).unwrap_or_default(),
+        match device {
+            Some((name, Some(model))) => format!("{name} ({model})"),
+            Some((name, None)) => name.clone(),
+            None => String::new(),
+        },
+        match run.data_source() {
+            Some(_) if run.is_synthetic() => "SYNTHETIC".to_owned(),
+            // Not where on this machine they lie.
+            Some(source) => source.split(" from ").next().unwrap_or_default().to_owned(),
+            None => String::new(),
+        },
+    ];
+    format!("| {} |\n", cells.join(" | "))
+}
+
+impl Run {
+    /// What the program says of the images.
+    fn data_source(&self) -> Option<&str> {
+        let result = self.result.as_ref().map(|result| &result.data_source);
+        let source = result.or(self.environment.as_ref().map(|began| &began.data_source));
+        source.map(String::as_str)
+    }
+
+    fn is_synthetic(&self) -> bool {
+        self.data_source().is_some_and(|source| source.contains("synthetic"))
+    }
+}
+
+/// A share, from 0 to 1, as the papers write it: `.881`.
+fn share(share: f64, decimals: usize) -> String {
+    format!("{share:.decimals$}").trim_start_matches('0').to_owned()
+}
+
+/// The nearest whole number, in groups of three digits.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+/// The validation accuracy of each run, as SVG; `None` if no epoch was trained.
+fn chart(rows: &[Row]) -> Option<String> {
+    let epochs = rows.iter().flat_map(|(_, run)| &run.epochs);
+    let last = epochs.map(|epoch| epoch.epoch).max()?;
+    let mut svg = String::new();
+    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    draw(&area, rows, last as f64).expect("a string takes every drawing");
+    drop(area);
+    Some(svg)
+}
+
+fn draw(
+    area: &DrawingArea<SVGBackend, Shift>,
+    rows: &[Row],
+    last: f64,
+) -> Result<(), Box<dyn error::Error>> {
+    area.fill(&WHITE)?;
+    // Ten epochs and two hundred: each doubling is as wide.
+    let epochs = (1.0..last.max(10.0)).log_scale();
+    let mut chart = ChartBuilder::on(area)
+        .margin(20)
+        .x_label_area_size(50)
+        .y_label_area_size(60)
+        .build_cartesian_2d(epochs, LOWEST..1.0)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(RGBColor(0xdd, 0xdd, 0xdd))
+        .label_style(("sans-serif", 18))
+        .x_desc("epoch")
+        .y_labels(7)
+        .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+        .y_label_formatter(&|accuracy| share(*accuracy, 2))
+        .draw()?;
+
+    let mut drawn = std::collections::BTreeMap::<_, usize>::new();
+    for (experiment, run) in rows {
+        let number = drawn.entry(experiment.set).or_default();
+        let width = if experiment.set == "best" { 4 } else { 2 };
+        let style = COLORS[*number % COLORS.len()].stroke_width(width);
+        *number += 1;
+
+        let points = run.epochs.iter().map(|it| (it.epoch as f64, it.validation_accuracy));
+        let points: Vec<_> = points.filter(|(_, accuracy)| *accuracy >= LOWEST).collect();
+        if run.epochs.is_empty() {
+            continue;
+        }
+        let marks = match (&run.result, run.is_synthetic()) {
+            (None, false) => ", not finished",
+            (None, true) => ", not finished, SYNTHETIC",
+            (Some(_), false) => "",
+            (Some(_), true) => ", SYNTHETIC",
+        };
+        chart
+            .draw_series(LineSeries::new(points, style))?
+            .label(format!("{} {}{marks}", experiment.set, experiment.config.network))
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .margin(10)
+        .background_style(WHITE)
+        .border_style(RGBColor(0xdd, 0xdd, 0xdd))
+        .label_font(("sans-serif", 16))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use train::record::{Environment, Epoch, RunResult, Seconds};
+
+    use super::*;
+    use crate::reproduce::experiments;
+
+    fn epoch(epoch: usize, validation_accuracy: f64) -> Epoch {
+        Epoch {
+            epoch,
+            step: 430 * epoch,
+            train_loss: 0.5,
+            train_accuracy: 0.8,
+            validation_loss: 0.4,
+            validation_accuracy,
+            learning_rate: 0.1,
+            gradient_norm: 1.0,
+            weight_norm: 10.0,
+            images_per_second: 5000.0,
+            seconds: Seconds::default(),
+            resident_memory: None,
+        }
+    }
+
+    fn environment(device: &str, model: Option<&str>, data_source: &str) -> Environment {
+        Environment {
+            train: "0.1.0".to_owned(),
+            burn: "0.22.1".to_owned(),
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            threads: 2,
+            device: device.to_owned(),
+            backend: "flex".to_owned(),
+            device_model: model.map(str::to_owned),
+            data_source: data_source.to_owned(),
+        }
+    }
+
+    fn result(environment: &Environment, epochs: usize, test_accuracy: f64) -> RunResult {
+        RunResult {
+            network: "lenet_bn".to_owned(),
+            preset: "d2l".to_owned(),
+            parameters: 44_878,
+            device: environment.device.clone(),
+            backend: environment.backend.clone(),
+            device_model: environment.device_model.clone(),
+            data_source: environment.data_source.clone(),
+            epochs,
+            stopped: None,
+            seed: 0,
+            tested_epoch: epochs,
+            test_accuracy,
+            test_loss: 0.3,
+            train_images_per_second: 5432.1,
+            seconds: 330.0,
+        }
+    }
+
+    /// A folder as `train` leaves it, of a run with this config.
+    fn fabricate(
+        runs: &Path,
+        experiment: &Experiment,
+        environment: &Environment,
+        accuracies: &[f64],
+        result: Option<RunResult>,
+    ) {
+        let dir = runs.join(experiment.name());
+        fs::create_dir(&dir).unwrap();
+        fs::copy(&experiment.path, dir.join("config.toml")).unwrap();
+        let json = |value: &Environment| serde_json::to_string_pretty(value).unwrap();
+        fs::write(dir.join("environment.json"), json(environment)).unwrap();
+        let mut lines = String::new();
+        for (index, accuracy) in accuracies.iter().enumerate() {
+            lines += &serde_json::to_string(&epoch(index + 1, *accuracy)).unwrap();
+            lines += "\n";
+        }
+        // The run was broken off while it wrote a line.
+        lines += "{\"epoch\":";
+        fs::write(dir.join("metrics.jsonl"), lines).unwrap();
+        if let Some(result) = result {
+            fs::write(dir.join("result.json"), serde_json::to_string_pretty(&result).unwrap())
+                .unwrap();
+        }
+    }
+
+    /// Parameters and figures to beat are the papers' and the books'.
+    #[test]
+    fn the_table_tells_what_ended_what_did_not_and_what_did_not_run() {
+        let all = experiments().unwrap();
+        let find = |name: &str| all.iter().find(|it| it.name() == name).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path();
+
+        let real = environment("flex", None, "Fashion-MNIST from /somewhere");
+        let best = find("best-lenet_bn");
+        fabricate(runs, best, &real, &[0.8; 3], Some(result(&real, best.epochs, 0.90012)));
+        let gpu = environment("wgpu:0", Some("Some GPU"), "synthetic stand-in, not Fashion-MNIST");
+        fabricate(runs, find("d2l-resnet18"), &gpu, &[0.75, 0.85], None);
+        // Another experiment's config, as if it had changed.
+        fabricate(runs, find("d2l-lenet"), &gpu, &[0.99], Some(result(&gpu, 7, 0.99)));
+        fs::copy(&best.path, runs.join("d2l-lenet/config.toml")).unwrap();
+
+        write(&all, runs, runs).unwrap();
+        let markdown = fs::read_to_string(runs.join("reproduce.md")).unwrap();
+        let row = |start: &str| markdown.lines().find(|line| line.starts_with(start)).unwrap();
+        assert_eq!(
+            row("| best | lenet_bn |"),
+            format!(
+                "| best | lenet_bn | 44,878 | {} | **.9001** | .843 (D2L) | 5,432 | 5.5 | flex | \
+                 Fashion-MNIST |",
+                best.epochs
+            )
+        );
+        assert_eq!(
+            row("| d2l | resnet18 |"),
+            "| d2l | resnet18 | 11,178,378 | 10 | not finished: 2 of 10 epochs | .913 (D2L) |  |  | \
+             wgpu:0 (Some GPU) | SYNTHETIC |"
+        );
+        assert_eq!(
+            row("| d2l | lenet |"),
+            "| d2l | lenet | 61,706 | 7 of 10 | .9900, with a config that has changed since |  | \
+             5,432 | 5.5 | wgpu:0 (Some GPU) | SYNTHETIC |"
+        );
+        assert_eq!(
+            row("| d2l | nin |"),
+            "| d2l | nin | 1,992,166 | 10 | did not run | .844 (D2L) |  |  |  |  |"
+        );
+        let rows = markdown.lines().filter(|line| line.starts_with("| d2l |"));
+        assert_eq!(rows.count(), 8);
+        assert!(!markdown.contains("/somewhere"));
+
+        let svg = fs::read_to_string(runs.join("reproduce.svg")).unwrap();
+        for legend in
+            ["best lenet_bn\n", "d2l lenet, SYNTHETIC\n", "d2l resnet18, not finished, SYNTHETIC\n"]
+        {
+            assert!(svg.contains(legend), "{legend}");
+        }
+        assert!(!svg.contains("nin"));
+    }
+
+    #[test]
+    fn without_a_run_there_is_no_chart() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&experiments().unwrap(), &folder.path().join("runs"), folder.path()).unwrap();
+        let markdown = fs::read_to_string(folder.path().join("reproduce.md")).unwrap();
+        assert_eq!(markdown.matches("did not run").count(), 14);
+        assert!(!markdown.contains("reproduce.svg"));
+        assert!(!folder.path().join("reproduce.svg").exists());
+    }
+}
