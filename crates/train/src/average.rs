@@ -53,7 +53,11 @@ struct Blend {
 impl ModuleMapper for Blend {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.weights.remove::<D>(param.id) {
-            Some(new) => param.map(|average| average * self.kept + new * (1.0 - self.kept)),
+            Some(new) => param.map(|average| {
+                // Training on several devices leaves moving averages on any of them.
+                let new = new.to_device(&average.device());
+                average * self.kept + new * (1.0 - self.kept)
+            }),
             None => param,
         }
     }

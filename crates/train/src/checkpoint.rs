@@ -4,14 +4,15 @@
 //! the epoch.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
 use burn::{
     module::Module,
     optim::{ModuleOptimizer, OptimizerRecord},
-    store::{ModuleRecord, RecordError},
+    store::ModuleRecord,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +47,10 @@ impl State {
     /// of all if none has a loss that is a number. 0 if none has ended.
     pub fn best_epoch(&self) -> usize {
         let numbers = self.epochs.iter().filter(|epoch| epoch.validation_loss.is_finite());
-        let best = numbers.min_by(|a, b| a.validation_loss.total_cmp(&b.validation_loss));
+        // As precise as the losses are: a number that was written down and read again may be another
+        // in its last bit.
+        let loss = |epoch: &Epoch| epoch.validation_loss as f32;
+        let best = numbers.min_by(|a, b| loss(a).total_cmp(&loss(b)));
         best.or(self.epochs.last()).map_or(0, |epoch| epoch.epoch)
     }
 }
@@ -104,7 +108,9 @@ pub fn save(
             // Of an earlier attempt to which a run could not go back.
             fs::remove_dir_all(&path)?;
         }
-        fs::rename(&part, &path)
+        fs::rename(&part, &path)?;
+        // The name too has reached the disk before older checkpoints go.
+        File::open(path.parent().expect("a folder"))?.sync_all().or(Ok(()))
     };
     write().map_err(|source| {
         fs::remove_dir_all(&part).ok();
@@ -116,21 +122,30 @@ pub fn save(
         if old != best && old + 1 < epoch {
             // Renamed first, so that one that is half gone is never taken for a whole one.
             let gone = path.with_extension("old");
+            fs::remove_dir_all(&gone).ok();
             fs::rename(&path, &gone).and_then(|()| fs::remove_dir_all(&gone)).ok();
         }
     }
     Ok(())
 }
 
-/// The last checkpoint of a run that can be read; `None` if there is none.
-pub fn latest(run: &Path) -> Option<Checkpoint> {
-    list(run).into_iter().rev().find_map(|(_, path)| match open(&path) {
-        Ok(checkpoint) => Some(checkpoint),
-        Err(error) => {
-            eprintln!("warning: {error}; taking the checkpoint before it");
-            None
+/// The last checkpoint of a run that can be read; `None` if there is none at all.
+///
+/// # Errors
+///
+/// If there are some, and none can be read.
+pub fn latest(run: &Path) -> Result<Option<Checkpoint>, Error> {
+    let mut first = None;
+    for (_, path) in list(run).into_iter().rev() {
+        match open(&path) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) => {
+                eprintln!("warning: {error}");
+                first.get_or_insert(error);
+            }
         }
-    })
+    }
+    first.map_or(Ok(None), Err)
 }
 
 /// The checkpoint of one epoch.
@@ -149,7 +164,8 @@ fn open(path: &Path) -> Result<Checkpoint, Error> {
     let text = fs::read(path.join(STATE)).map_err(|error| unreadable(&error))?;
     let state = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
     // The parts must be readable before anything relies on them.
-    for part in [CLASSIFIER, OPTIMIZER] {
+    let average = Some(AVERAGE).filter(|name| path.join(name).exists());
+    for part in [CLASSIFIER, OPTIMIZER].into_iter().chain(average) {
         burn_pack::Reader::from_file(path.join(part)).map_err(|error| unreadable(&error))?;
     }
     Ok(Checkpoint { path: path.to_owned(), state })
@@ -183,7 +199,8 @@ impl Checkpoint {
     /// If the file cannot be read.
     pub fn classifier(&self, fresh: Classifier) -> Result<Classifier, Error> {
         let record = ModuleRecord::load(self.path.join(CLASSIFIER));
-        Ok(fresh.load_record(record.map_err(|error| self.damaged(&error))?))
+        let record = record.map_err(|error| self.damaged(&error))?;
+        fresh.try_load_record(record).map_err(|error| self.damaged(&error))
     }
 
     /// The average of the weights as it was; `None` if the run keeps none.
@@ -196,7 +213,8 @@ impl Checkpoint {
         let record = ModuleRecord::load(self.path.join(AVERAGE));
         let record = record.map_err(|error| self.damaged(&error))?;
         let mut average = Average::new(fresh, average.decay);
-        average.classifier = average.classifier.load_record(record);
+        let loaded = average.classifier.clone().try_load_record(record);
+        average.classifier = loaded.map_err(|error| self.damaged(&error))?;
         Ok(Some(average))
     }
 
@@ -222,7 +240,10 @@ impl Checkpoint {
         }
     }
 
-    fn damaged(&self, error: &RecordError) -> Error {
-        Error::Training(format!("cannot read the checkpoint {}: {error}", self.path.display()))
+    fn damaged(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::Training(format!(
+            "the checkpoint {} is not one of this run's config.toml: {error}",
+            self.path.display()
+        ))
     }
 }

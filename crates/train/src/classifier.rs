@@ -9,9 +9,9 @@ use burn::{
     train::{InferenceStep, ItemLazy, TrainOutput, TrainStep},
 };
 use fashion_mnist::Batch;
-use models::Network;
+use models::{ConvNet, Network};
 
-use crate::config::Config;
+use crate::{Config, Error};
 
 /// A network and the loss that it is trained for: the cross entropy of its logits.
 #[derive(Module, Debug)]
@@ -24,6 +24,8 @@ pub struct Classifier {
 /// A part of a training step's images.
 #[derive(Clone, Debug)]
 pub struct Part {
+    /// Which part it is, counted from 0.
+    pub number: usize,
     /// The images.
     pub batch: Batch,
     /// Their share of the step's images, from 0 to 1.
@@ -33,6 +35,8 @@ pub struct Part {
 /// What a part of a training step gives beside its gradients.
 #[derive(Clone, Debug)]
 pub struct PartOutput {
+    /// The part's.
+    pub number: usize,
     /// The part's loss, times its share: `[1]`. Of all parts together, the step's mean loss.
     pub loss: Tensor<1>,
     /// How many of its images were taken for their class: `[1]`.
@@ -60,6 +64,20 @@ impl Classifier {
             fresh(&cpu).into_record()
         };
         fresh(device).load_record(weights)
+    }
+
+    /// [`new`](Self::new), with the weights that the config names to start from.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be loaded.
+    pub fn initial(config: &Config, device: &Device) -> Result<Self, Error> {
+        let mut classifier = Self::new(config, device);
+        if let Some(initial) = &config.initial {
+            let loaded = classifier.network.load_with(&initial.weights, initial.options());
+            classifier.network = loaded.map_err(|error| Error::Usage(error.to_string()))?;
+        }
+        Ok(classifier)
     }
 
     /// The mean loss of a batch, `[1]`, and how many of its images were taken for their class, `[1]`.
@@ -105,10 +123,10 @@ impl TrainStep for Classifier {
     type Input = Part;
     type Output = PartOutput;
 
-    fn step(&self, Part { batch, share }: Part) -> TrainOutput<PartOutput> {
+    fn step(&self, Part { number, batch, share }: Part) -> TrainOutput<PartOutput> {
         let (loss, correct) = self.loss(batch);
         let loss = loss * share;
-        let output = PartOutput { loss: loss.clone().inner(), correct };
+        let output = PartOutput { number, loss: loss.clone().inner(), correct };
         TrainOutput::new(self, loss.backward(), output)
     }
 }
@@ -117,9 +135,9 @@ impl InferenceStep for Classifier {
     type Input = Part;
     type Output = PartOutput;
 
-    fn step(&self, Part { batch, share }: Part) -> PartOutput {
+    fn step(&self, Part { number, batch, share }: Part) -> PartOutput {
         let (loss, correct) = self.loss(batch);
-        PartOutput { loss: loss * share, correct }
+        PartOutput { number, loss: loss * share, correct }
     }
 }
 

@@ -312,7 +312,7 @@ pub fn run() -> ExitCode {
 }
 
 /// A panic below, as a sentence: a backend's way to report what it cannot do.
-fn describe(panic: &(dyn std::any::Any + Send)) -> Error {
+pub(crate) fn describe(panic: &(dyn std::any::Any + Send)) -> Error {
     let message = panic
         .downcast_ref::<String>()
         .map(String::as_str)

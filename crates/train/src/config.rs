@@ -11,7 +11,7 @@ use std::{
 };
 
 use fashion_mnist::{Augment, Class, Normalization};
-use models::{Architecture, Implementation, NetworkConfig, Preset};
+use models::{Architecture, Implementation, LoadOptions, NetworkConfig, Preset};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
@@ -64,6 +64,9 @@ pub struct Config {
     /// What computes the batch normalization.
     #[serde(default)]
     pub batch_norm: BatchNormConfig,
+    /// Weights to start from, instead of random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<InitialConfig>,
     /// The images.
     #[serde(default)]
     pub data: DataConfig,
@@ -92,6 +95,20 @@ pub enum WeightsConfig {
     Best,
     /// Those of the last epoch.
     Last,
+}
+
+/// Weights to start from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub struct InitialConfig {
+    /// The file: `.pth` or `.pt` of PyTorch, `.safetensors`, or `.bpk` of a run.
+    pub weights: PathBuf,
+    /// The layers that name the classes start from random weights, whatever the file has for them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub new_classifier: bool,
+    /// The file is for colour images.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub grey_images: bool,
 }
 
 /// What computes the batch normalization.
@@ -292,7 +309,8 @@ impl Default for DataConfig {
 }
 
 impl AugmentConfig {
-    fn is_off(&self) -> bool {
+    /// Whether there are none.
+    pub fn is_off(&self) -> bool {
         *self == Self::default()
     }
 
@@ -323,6 +341,15 @@ impl ScheduleName {
             Self::Linear => "linear",
             Self::OneCycle => "one-cycle",
         }
+    }
+}
+
+impl InitialConfig {
+    /// What the loading of weights is told.
+    pub fn options(&self) -> LoadOptions {
+        let options = LoadOptions::default();
+        let options = if self.new_classifier { options.with_new_classifier() } else { options };
+        if self.grey_images { options.with_grey_images() } else { options }
     }
 }
 
@@ -424,7 +451,7 @@ impl Config {
 
     /// The number of training steps of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.training_images().div_ceil(self.batch_size.get() * self.accumulate.get())
+        self.training_images().div_ceil(self.batch_size.get().saturating_mul(self.accumulate.get()))
     }
 
     /// The learning rate's curve.
@@ -486,18 +513,25 @@ impl Config {
             return Err(("batch_size", why));
         }
         self.check_keys()?;
+        if self.accumulate.get() > images.div_ceil(batch) {
+            let why = format!(
+                "accumulate = {} is more than the {} batches of an epoch",
+                self.accumulate,
+                images.div_ceil(batch)
+            );
+            return Err(("accumulate", why));
+        }
         let devices = self.devices.len().max(1);
         let last = (images - 1) % batch + 1;
         if batch < devices {
             let why = format!("batch_size = {batch} gives some of the {devices} devices no image");
             return Err(("batch_size", why));
         }
-        // A device that takes part gets at least as many images as it would of the last batch.
-        if (last == 1 || last / devices == 1 || batch / devices == 1)
-            && self.network.has_batch_norm(self.preset)
-        {
+        // Each device's part of a batch is normalized by itself.
+        if last / devices <= 1 && self.network.has_batch_norm(self.preset) {
+            let what = if devices == 1 { "batch" } else { "device's part of a batch" };
             let why = format!(
-                "batch_size = {batch} makes a batch of a single one of the {images} images, which \
+                "batch_size = {batch} makes a {what} of a single one of the {images} images, which \
                  batch normalization cannot take: choose another batch_size or data.limit"
             );
             return Err(("batch_size", why));

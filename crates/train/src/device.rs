@@ -215,12 +215,20 @@ pub fn choose(name: DeviceName) -> Result<Chosen, Error> {
 ///
 /// # Errors
 ///
-/// As [`choose`].
+/// As [`choose`], and if they are of several backends.
 pub fn choose_all(config: &Config) -> Result<Vec<Chosen>, Error> {
     if config.devices.is_empty() {
         return Ok(vec![choose(config.device.clone())?]);
     }
-    config.devices.iter().cloned().map(choose).collect()
+    let chosen = config.devices.iter().cloned().map(choose).collect::<Result<Vec<_>, _>>()?;
+    let backend = |chosen: &Chosen| chosen.found.backend;
+    match chosen.iter().find(|other| backend(other) != backend(&chosen[0])) {
+        Some(other) => Err(Error::Usage(format!(
+            "devices of several backends cannot train together: {} and {}",
+            chosen[0].found.name, other.found.name
+        ))),
+        None => Ok(chosen),
+    }
 }
 
 /// All devices that a name stands for: of a backend without a number, all of its devices.

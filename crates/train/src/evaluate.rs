@@ -52,6 +52,7 @@ pub fn evaluate(classifier: &Classifier, loader: &BatchLoader) -> Result<Evaluat
             Some(sums) => sums + sum,
             None => sum,
         });
+        Ok(())
     })?;
     let sums = read(sums.expect("a loader with images"))?;
     Ok(evaluation(sums[0], sums[1], loader))
@@ -69,7 +70,6 @@ pub fn evaluate(classifier: &Classifier, loader: &BatchLoader) -> Result<Evaluat
 pub fn predict(classifier: &Classifier, loader: &BatchLoader) -> Result<Predictions, Error> {
     let (mut classes, mut probabilities) = (Vec::new(), Vec::new());
     let (mut correct, mut loss) = (0.0, 0.0);
-    let mut failure = None;
     each_batch(classifier, loader, |log_probabilities, labels| {
         let (best, class) = log_probabilities.clone().max_dim_with_indices(1);
         let row = Tensor::cat(
@@ -80,35 +80,25 @@ pub fn predict(classifier: &Classifier, loader: &BatchLoader) -> Result<Predicti
             ],
             0,
         );
-        match read(row) {
-            Ok(row) => {
-                correct += row[0];
-                loss += row[1];
-                let (class, probability) = row[2..].split_at((row.len() - 2) / 2);
-                classes.extend(class.iter().map(|&class| class as usize));
-                probabilities.extend_from_slice(probability);
-            }
-            Err(error) => failure = Some(error),
-        }
+        let row = read(row)?;
+        correct += row[0];
+        loss += row[1];
+        let (class, probability) = row[2..].split_at((row.len() - 2) / 2);
+        classes.extend(class.iter().map(|&class| class as usize));
+        probabilities.extend_from_slice(probability);
+        Ok(())
     })?;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(Predictions {
-            classes,
-            probabilities,
-            evaluation: evaluation(correct, loss, loader),
-        }),
-    }
+    Ok(Predictions { classes, probabilities, evaluation: evaluation(correct, loss, loader) })
 }
 
 fn each_batch(
     classifier: &Classifier,
     loader: &BatchLoader,
-    mut take: impl FnMut(Tensor<2>, Tensor<1, Int>),
+    mut take: impl FnMut(Tensor<2>, Tensor<1, Int>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for batch in loader.epoch(0) {
         let batch = batch.map_err(|error| Error::Training(format!("the test failed: {error}")))?;
-        take(log_softmax(classifier.network.forward(batch.images), 1), batch.labels);
+        take(log_softmax(classifier.network.forward(batch.images), 1), batch.labels)?;
     }
     Ok(())
 }

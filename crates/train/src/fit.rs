@@ -62,10 +62,11 @@ const TIME_EVERY: usize = 32;
 impl Fit<'_> {
     /// Trains from the start, or from where a run was. Ends with a checkpoint of the last epoch.
     pub fn run(&self, checkpoint: Option<Checkpoint>) -> Result<State, Error> {
-        let fresh = Classifier::new(self.config, &self.devices[0]);
+        let device = &self.devices[0];
         let make = |classifier: &Classifier| optimizer(&self.config.optimizer, classifier);
         let (state, classifier, optimizer, average) = match checkpoint {
             Some(checkpoint) => {
+                let fresh = Classifier::new(self.config, device);
                 let average = checkpoint.average(self.config, &fresh)?;
                 let classifier = checkpoint.classifier(fresh)?;
                 // Its memory belongs to the weights that were loaded.
@@ -73,9 +74,10 @@ impl Fit<'_> {
                 (checkpoint.state, classifier, optimizer, average)
             }
             None => {
-                let average = self.config.average.map(|it| Average::new(&fresh, it.decay));
-                let optimizer = make(&fresh);
-                (State::default(), fresh, optimizer, average)
+                let classifier = Classifier::initial(self.config, device)?;
+                let average = self.config.average.map(|it| Average::new(&classifier, it.decay));
+                let optimizer = make(&classifier);
+                (State::default(), classifier, optimizer, average)
             }
         };
         let names = weight_names(&classifier);
@@ -108,7 +110,7 @@ impl Fit<'_> {
     fn done(&self, state: &State, since: Duration) -> f64 {
         match (self.config.epochs, self.config.minutes) {
             (Some(epochs), _) => {
-                state.step as f64 / (epochs.get() * self.config.steps_per_epoch()) as f64
+                state.step as f64 / (epochs.get() as f64 * self.config.steps_per_epoch() as f64)
             }
             (None, Some(minutes)) => {
                 ((state.seconds + since.as_secs_f64()) / (60.0 * minutes)).min(1.0)
@@ -158,6 +160,9 @@ struct Sums {
 impl Training<'_> {
     fn run(&mut self) -> Result<(), Error> {
         while !self.is_over() {
+            if self.fit.stop.is_asked() {
+                return Err(self.stopped(self.state.epochs.len() + 1));
+            }
             self.epoch()?;
         }
         Ok(())
@@ -187,6 +192,10 @@ impl Training<'_> {
         let validation = evaluate(&validated, fit.validation)?;
         let seconds = start.elapsed().as_secs_f64();
         let weights = self.squared_weights()?;
+        if let Some(bad) = weights.iter().position(|square| !square.is_finite()) {
+            let why = format!("the weight {} was not finite after epoch {epoch}", self.names[bad]);
+            return Err(self.after(Error::Training(why)));
+        }
 
         let record = Epoch {
             epoch,
@@ -206,7 +215,7 @@ impl Training<'_> {
             },
             resident_memory: memory_stats::memory_stats().map(|memory| memory.physical_mem as u64),
         };
-        self.journal.epoch(&record)?;
+        self.journal.epoch(&record).map_err(|error| self.after(error))?;
 
         self.state.epochs.push(record.clone());
         self.state.seconds += seconds;
@@ -239,6 +248,9 @@ impl Training<'_> {
             && self.state.seconds >= 60.0 * minutes
         {
             return Some(format!("the {minutes} minutes were over"));
+        }
+        if self.fit.config.epochs.is_some_and(|epochs| self.state.epochs.len() >= epochs.get()) {
+            return None;
         }
         let since_best = self.state.epochs.len() - self.state.best_epoch();
         let patience = early_stopping.as_ref()?.patience.get();
@@ -331,22 +343,28 @@ impl Training<'_> {
             return Ok(Pass { loss: value, correct, gradients });
         };
 
-        let main = self.fit.devices[0].clone();
+        let main = self.fit.devices[0].clone().inner();
         let parts = batch.split(self.fit.devices.len());
-        let part = |(part, device): (Batch, &Device)| {
+        let part = |(number, (part, device)): (usize, (Batch, &Device))| {
             let [part_images, ..] = part.images.dims();
             let share = share * part_images as f64 / images as f64;
-            let part = Part { batch: part.to_device(device), share };
+            let part = Part { number, batch: part.to_device(device), share };
             Box::new(Once(Some(part))) as Box<dyn DataLoaderIterator<Part>>
         };
-        let mut parts: Vec<_> = parts.into_iter().zip(self.fit.devices).map(part).collect();
+        let mut parts: Vec<_> =
+            parts.into_iter().zip(self.fit.devices).enumerate().map(part).collect();
+        // The last batch may have fewer images than there are devices.
+        parts.resize_with(self.fit.devices.len(), || Box::new(Once(None)));
         let (outputs, _) = clock
             .time(|seconds| &mut seconds.backward, || parallel.step(&mut parts, classifier))?
             .map_err(|error| Error::Training(advise(&error.to_string())))?;
+        // They come as they end. Added up in one order, they make the same sum every time.
+        let mut outputs = outputs;
+        outputs.sort_by_key(|output| output.output.item.number);
         let passes = outputs.into_iter().map(|output| Pass {
-            loss: output.output.item.loss.to_device(&main.clone().inner()),
-            correct: output.output.item.correct.to_device(&main.clone().inner()),
-            gradients: output.output.grads.to_device(&main.clone().inner(), classifier),
+            loss: output.output.item.loss.to_device(&main),
+            correct: output.output.item.correct.to_device(&main),
+            gradients: output.output.grads.to_device(&main, classifier),
         });
         let whole = passes.reduce(|sum, pass| sum.plus(pass, classifier));
         Ok(whole.expect("a batch has an image for each device"))
@@ -409,7 +427,7 @@ impl Training<'_> {
                 learning_rate: pending.learning_rate,
                 gradient_norm: squares.iter().sum::<f64>().sqrt(),
             };
-            self.journal.step(&step)?;
+            self.journal.step(&step).map_err(|error| self.after(error))?;
             sums.steps += 1;
             sums.images += pending.images;
             sums.loss += loss * pending.images as f64;
@@ -420,7 +438,7 @@ impl Training<'_> {
             sums.learning_rate = step.learning_rate;
             last = Some(step);
         }
-        self.journal.flush()?;
+        self.journal.flush().map_err(|error| self.after(error))?;
         if let Some(step) = last {
             self.progress.step(position, &step, done);
         }

@@ -35,6 +35,7 @@ impl Row<'_> {
     pub fn error(&self, positions: &[usize], weights: Option<&Weights>) -> Error {
         let Self { step, epoch, loss, .. } = self;
         let mut why = match self.loss.is_finite() {
+            // Or its square is not: a length of 1e19.
             true => format!("step {step} (epoch {epoch}): the gradient is not finite"),
             false => format!("step {step} (epoch {epoch}): the loss is {loss}"),
         };

@@ -74,8 +74,8 @@ impl Journal {
         ];
         let written = self.epochs.push(epoch).and_then(|()| {
             self.events.scalars(epoch.step, &values)?;
-            self.steps.flush()?;
-            self.epochs.flush()?;
+            self.steps.sync()?;
+            self.epochs.sync()?;
             self.events.flush()
         });
         self.checked(written)
@@ -125,5 +125,10 @@ impl Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.get_ref().sync_data()
     }
 }

@@ -83,8 +83,7 @@ fn matrices(module: &impl Module) -> Vec<ParamId> {
     matrices.0
 }
 
-/// The names of the weights that have gradients, in the order of the module: paths without the name
-/// of the enum's variant, which the caller knows how to shorten.
+/// The paths of the weights that have gradients, in the order of the module.
 pub fn weight_names(module: &impl Module) -> Vec<String> {
     #[derive(Default)]
     struct Names {

@@ -49,9 +49,10 @@ impl Progress {
         }
         self.bar.set_position(position as u64);
         let left = match done - self.done {
-            new if new > 0.0 => self.start.elapsed().mul_f64(((1.0 - done) / new).max(0.0)),
-            _ => Duration::ZERO,
+            new if new > 0.0 => self.start.elapsed().as_secs_f64() * ((1.0 - done) / new).max(0.0),
+            _ => 0.0,
         };
+        let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
         self.bar.set_message(format!("loss {:.4}  {} left", step.loss, duration(left)));
     }
 

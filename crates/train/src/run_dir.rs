@@ -16,6 +16,7 @@
 //! ```
 
 use std::{
+    ffi::OsString,
     fs::{self, File, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -28,7 +29,7 @@ use crate::{
     record::{Environment, RunResult, TestReport},
 };
 
-/// A run's folder. While it is held, no other program writes into it.
+/// A run's folder. While it is held, no other program trains in it.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -52,7 +53,11 @@ impl RunDir {
     pub fn create(path: Option<&Path>, config: &Config) -> Result<Self, Error> {
         let path = match path {
             Some(path) => {
-                let used = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+                // These may be left of a run that was killed as it began.
+                let begun = [LOCK, "config.toml.part"].map(OsString::from);
+                let used = fs::read_dir(path).is_ok_and(|mut entries| {
+                    entries.any(|entry| entry.is_ok_and(|it| !begun.contains(&it.file_name())))
+                });
                 if used {
                     return Err(Error::Usage(format!(
                         "the run folder {} is not empty: choose a new one, or go on with the run in \

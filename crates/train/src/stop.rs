@@ -18,13 +18,13 @@ impl Stop {
     /// training, ends the program at once.
     pub fn at_ctrl_c() -> Self {
         let stop = Self::default();
+        stop.set_idle(true);
         let heard = stop.clone();
         let handler = move || {
             if heard.asked.swap(true, Ordering::Relaxed) || heard.idle.load(Ordering::Relaxed) {
                 std::process::exit(130);
             }
         };
-        // A sweep trains more than once; the handler of its first run ends it.
         if let Err(error) = ctrlc::set_handler(handler) {
             eprintln!("warning: Ctrl-C will not stop cleanly: {error}");
         }

@@ -1,3 +1,4 @@
+mod overhead;
 mod recipes;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use batch_norm::{
 };
 use burn::{
     backend::{
-        Dispatch, DispatchTensor, DispatchTensorKind,
+        Dispatch, DispatchTensor,
         ops::{ActivationOps, BatchNormTrain, ModuleOps},
     },
     tensor::{Device, Distribution, Tensor},
@@ -245,7 +245,7 @@ fn measure(
 fn is_cpu(tensor: &DispatchTensor) -> bool {
     match tensor.kind {
         #[cfg(feature = "wgpu")]
-        DispatchTensorKind::Cube(_) => false,
+        burn::backend::DispatchTensorKind::Cube(_) => false,
         _ => true,
     }
 }

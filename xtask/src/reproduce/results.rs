@@ -1,6 +1,6 @@
 //! What came of the runs: a table in Markdown, and a chart.
 
-use std::{error, fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, error, fmt::Write, fs, path::Path};
 
 use plotters::{coord::Shift, prelude::*};
 use train::Error;
@@ -169,8 +169,11 @@ fn draw(
     last: f64,
 ) -> Result<(), Box<dyn error::Error>> {
     area.fill(&WHITE)?;
-    // Ten epochs and two hundred: each doubling is as wide.
-    let epochs = (1.0..last.max(10.0)).log_scale();
+    // Ten epochs beside two hundred: each doubling is as wide.
+    let ticks = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
+    let last = last.max(10.0);
+    let ticks = ticks.into_iter().filter(|tick| *tick <= last).collect();
+    let epochs = (1.0..last).log_scale().with_key_points(ticks);
     let mut chart = ChartBuilder::on(area)
         .margin(20)
         .x_label_area_size(50)
@@ -187,9 +190,10 @@ fn draw(
         .y_label_formatter(&|accuracy| share(*accuracy, 2))
         .draw()?;
 
-    let mut drawn = std::collections::BTreeMap::<_, usize>::new();
+    // Each config of a set has a colour of its own, whether it ran or not.
+    let mut numbers = BTreeMap::<_, usize>::new();
     for (experiment, run) in rows {
-        let number = drawn.entry(experiment.set).or_default();
+        let number = numbers.entry(experiment.set).or_default();
         let width = if experiment.set == "best" { 4 } else { 2 };
         let style = COLORS[*number % COLORS.len()].stroke_width(width);
         *number += 1;

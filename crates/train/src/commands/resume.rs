@@ -1,3 +1,5 @@
+use fashion_mnist::Source;
+
 use super::{data::load, report::write_report, train::Run};
 use crate::{
     Config, Error, checkpoint,
@@ -14,11 +16,8 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     let path = &args.run_dir;
     let run = RunDir::open(path)?;
     if path.join("result.json").exists() {
-        // It may have been ended while it wrote this.
-        let page = path.join("report.html");
-        if !page.exists() {
-            write_report(path, &page)?;
-        }
+        // It may have been killed while it wrote this.
+        write_report(path, &path.join("report.html"))?;
         return Err(Error::Usage(format!("the run {} has ended", path.display())));
     }
     let device = args.device.iter();
@@ -27,9 +26,9 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     let config = Config::load(Some(&path.join("config.toml")), &device)?;
     let devices = device::choose_all(&config)?;
     let data = load(&config, args.data_dir.as_deref())?;
-    if let Some(before) = run_dir::read::<Environment>(path, "environment.json")?
-        && before.data_source.contains("synthetic")
-            != data.source().to_string().contains("synthetic")
+    let environment = run_dir::read::<Environment>(path, "environment.json")?;
+    if let Some(before) = &environment
+        && before.data_source.starts_with("synthetic") != (*data.source() == Source::Synthetic)
     {
         return Err(Error::Usage(format!(
             "the run began on {}, and here is {}: --data-dir tells where Fashion-MNIST is",
@@ -37,7 +36,7 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
             data.source()
         )));
     }
-    let checkpoint = checkpoint::latest(path);
+    let checkpoint = checkpoint::latest(path)?;
     if checkpoint.is_none() {
         say(format_args!("no epoch had ended: the run begins again"));
     }
@@ -48,6 +47,9 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
         data: &data,
         stop: &Stop::at_ctrl_c(),
     };
+    if environment.is_none() {
+        run.write_environment()?;
+    }
     run.go_on(checkpoint)?;
     Ok(())
 }

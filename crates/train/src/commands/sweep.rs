@@ -1,5 +1,6 @@
 use std::{
     fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -7,7 +8,11 @@ use serde_json::json;
 
 use super::{report::write_comparison, train::start};
 use crate::{
-    Config, Error, cli::SweepArgs, progress::say, record::RunResult, run_dir::cannot_write,
+    Config, Error,
+    cli::{SweepArgs, describe},
+    progress::say,
+    record::RunResult,
+    run_dir::cannot_write,
     stop::Stop,
 };
 
@@ -28,15 +33,17 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
     for (number, (set, config)) in configs.iter().enumerate() {
         say(format_args!("run {} of {}: {}", number + 1, configs.len(), set.join(" ")));
         let run = folder.join(format!("{}", number + 1));
-        let result = start(config, Some(&run), args.data_dir.as_deref(), &stop);
+        // A device without memory panics; the next run may take less.
+        let start = || start(config, Some(&run), args.data_dir.as_deref(), &stop);
+        let result =
+            catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(|panic| Err(describe(&*panic)));
         match &result {
-            Err(error @ (Error::Stopped(_) | Error::Data(_))) => {
-                // It would be the same for all that follow.
-                eprintln!("error: {error}");
-            }
+            // Told at the end.
+            Err(Error::Stopped(_)) => {}
             Err(error) => eprintln!("error: {error}\n"),
             Ok(_) => say(format_args!("")),
         }
+        // It would be the same for all that follow.
         let over = matches!(result, Err(Error::Stopped(_) | Error::Data(_)));
         rows.push((set.clone(), run, result));
         if over {

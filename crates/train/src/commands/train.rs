@@ -39,10 +39,14 @@ pub(crate) fn start(
     stop: &Stop,
 ) -> Result<RunResult, Error> {
     let devices = device::choose_all(config)?;
+    if config.initial.is_some() {
+        // Whether they fit, before anything is made.
+        Classifier::initial(config, &Device::flex())?;
+    }
     let run = RunDir::create(run_dir, config)?;
     let data = load(config, data_dir).inspect_err(|_| run.discard())?;
     let run = Run { config, run: &run, devices: &devices, data: &data, stop };
-    run.run.write_environment(&run.environment())?;
+    run.write_environment()?;
     run.go_on(None)
 }
 
@@ -64,6 +68,11 @@ impl Run<'_> {
         Environment::new(&self.found(), self.data.source().to_string())
     }
 
+    /// Writes down what is known before the run begins.
+    pub fn write_environment(&self) -> Result<(), Error> {
+        self.run.write_environment(&self.environment())
+    }
+
     /// Trains, tests, and writes down how it went.
     pub fn go_on(&self, checkpoint: Option<Checkpoint>) -> Result<RunResult, Error> {
         let Self { config, run, data, .. } = *self;
@@ -75,15 +84,17 @@ impl Run<'_> {
         self.introduce(&environment, parameters, training.images(), checkpoint.as_ref());
 
         let device = &devices[0];
+        let mut training_loader = loader(config, &training, device).shuffled(config.seed);
+        if !config.augment.is_off() {
+            training_loader = training_loader.augmented(config.augment.changes(), config.seed);
+        }
         let fit = Fit {
             config,
             run,
             devices: &devices,
             eager: self.devices.iter().all(|chosen| chosen.found.kind == Kind::Cpu),
             images: &training,
-            train: &loader(config, &training, device)
-                .shuffled(config.seed)
-                .augmented(config.augment.changes(), config.seed),
+            train: &training_loader,
             validation: &loader(config, data.split(Split::Validation), device),
             stop: self.stop,
         };
@@ -180,9 +191,12 @@ impl Run<'_> {
     }
 }
 
-/// Images per second over all epochs, each of which trains on as many images.
+/// Images per second over all epochs, by the time that each took to train.
 fn mean_speed(state: &State) -> f64 {
-    let speeds = state.epochs.iter().map(|epoch| epoch.images_per_second);
-    let speeds: Vec<f64> = speeds.filter(|speed| speed.is_finite()).collect();
-    speeds.len() as f64 / speeds.iter().map(|speed| 1.0 / speed).sum::<f64>()
+    let epochs = state.epochs.iter().filter(|epoch| epoch.images_per_second.is_finite());
+    let (images, seconds) = epochs.fold((0.0, 0.0), |(images, seconds), epoch| {
+        let time = epoch.seconds.training;
+        (images + epoch.images_per_second * time, seconds + time)
+    });
+    images / seconds
 }

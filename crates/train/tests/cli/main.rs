@@ -1,5 +1,6 @@
 //! The program as a person meets it: what it prints, what it leaves behind, how it refuses.
 
+mod devices;
 mod resume;
 mod weights;
 

@@ -10,7 +10,10 @@ use super::{assert_refused, json, quick, run};
 /// A run of one epoch on the stand-in.
 fn ended(temp: &TempDir, name: &str, more: &[&str]) -> String {
     let path = temp.path().join(name).to_str().unwrap().to_owned();
-    let output = run(&quick(&path, &[&["--epochs", "1"], more].concat()));
+    let output = run(&quick(
+        &path,
+        &[more, &["--epochs", "1"][..if more.contains(&"--epochs") { 0 } else { 2 }]].concat(),
+    ));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     path
 }
@@ -105,6 +108,26 @@ fn a_sweep_trains_every_combination_and_a_report_compares_them() {
     let sweep = ["sweep", config, "--out", other.to_str().unwrap()];
     assert_refused(run(&[&sweep[..], &wrong].concat()), &["did you mean `learning_rate`?"]);
     assert!(!other.exists(), "nothing is made before all configs are read");
+}
+
+/// The weights of a run are where another one starts: it is better at once than one from scratch.
+#[test]
+fn a_run_starts_from_the_weights_of_another() {
+    let temp = TempDir::new().unwrap();
+    let first = ended(&temp, "first", &["--epochs", "4"]);
+    let set = format!("initial.weights=\"{first}/model.bpk\"");
+    let second = ended(&temp, "second", &["--set", &set]);
+    let loss = |run: &str| {
+        let lines = super::resume::metrics(run.as_ref());
+        lines.iter().find_map(|line| line["loss"].as_f64()).unwrap()
+    };
+    assert!(loss(&second) < 0.5 * loss(&first), "{} and {}", loss(&second), loss(&first));
+
+    let set = "initial.weights=\"no/such.pth\"";
+    let other = temp.path().join("other");
+    let refused = run(&quick(other.to_str().unwrap(), &["--set", set]));
+    assert_refused(refused, &["cannot read the weights no/such.pth"]);
+    assert!(!other.exists(), "no folder is made for a run that cannot begin");
 }
 
 /// Weights that are no numbers end the run at its first step, with the layer and the images; the

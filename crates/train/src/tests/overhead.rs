@@ -1,0 +1,68 @@
+//! What the program costs beside the bare loop of forward, backward and optimizer.
+
+use std::time::Instant;
+
+use burn::tensor::Device;
+use fashion_mnist::{BatchLoader, FashionMnist, Split};
+
+use super::set;
+use crate::{
+    Config, classifier::Classifier, fit::Fit, optimizer::optimizer, run_dir::RunDir, stop::Stop,
+};
+
+/// Measures, and so is not run with the other tests, beside which nothing can be measured:
+/// `cargo test --workspace --lib costs_little -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn the_program_costs_little_beside_the_bare_loop() {
+    const STEPS: usize = 40;
+    const ROUNDS: usize = 9;
+    let limit = format!("data.limit={}", 256 * STEPS);
+    let config =
+        Config::load(None, &set(&["batch_size=256", "epochs=1", "data.source=synthetic", &limit]));
+    let config = config.unwrap();
+    let device = Device::flex().autodiff();
+    let data = FashionMnist::synthetic().hold_out(100, 0);
+    let images = data.split(Split::Train).first(256 * STEPS);
+    let loader = |images| BatchLoader::new(images, 256, &device.clone().inner());
+    let (train, validation) = (loader(&images).shuffled(0), loader(data.split(Split::Validation)));
+
+    let bare = || {
+        let mut classifier = Classifier::new(&config, &device);
+        let mut optimizer = optimizer(&config.optimizer, &classifier);
+        let start = Instant::now();
+        for batch in train.epoch(0) {
+            let (loss, _) = classifier.loss(batch.unwrap());
+            let gradients = classifier.gradients(loss);
+            classifier = optimizer.step(config.optimizer.learning_rate, classifier, gradients);
+        }
+        start.elapsed().as_secs_f64()
+    };
+    let program = || {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(Some(&folder.path().join("run")), &config).unwrap();
+        let fit = Fit {
+            config: &config,
+            run: &run,
+            devices: std::slice::from_ref(&device),
+            eager: true,
+            images: &images,
+            train: &train,
+            validation: &validation,
+            stop: &Stop::default(),
+        };
+        fit.run(None).unwrap().epochs[0].seconds.training
+    };
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        1e3 * times[times.len() / 2] / STEPS as f64
+    };
+    let (mut of_bare, mut of_program) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        of_bare.push(bare());
+        of_program.push(program());
+    }
+    let (bare, program) = (median(of_bare), median(of_program));
+    eprintln!("bare loop {bare:.2} ms a step, program {program:.2} ms: {:.3}", program / bare);
+    assert!(program < 1.05 * bare);
+}

@@ -1,0 +1,143 @@
+//! One run on several devices, and on another machine's.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{quick, resume::metrics, train};
+
+/// Two epochs of LeNet, which normalizes nothing over its batch, on these devices.
+fn arguments<'a>(run_dir: &'a str, device: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    // `quick` names a device of its own.
+    let quick = quick(run_dir, &["--epochs", "2", "--set", device]).split_off(2);
+    [&quick, &["--set", "network=lenet"][..], more].concat()
+}
+
+/// The losses of a run's steps.
+fn losses(run: &Path) -> Vec<f64> {
+    let lines = metrics(run);
+    lines.iter().filter_map(|line| line["loss"].as_f64()).collect()
+}
+
+#[track_caller]
+fn assert_near(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), 10, "five steps an epoch");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
+    }
+}
+
+#[test]
+fn two_devices_train_as_one() {
+    let temp = TempDir::new().unwrap();
+    let losses = |name: &str, device: &str| {
+        let path = temp.path().join(name);
+        let output = train(&arguments(path.to_str().unwrap(), device, &[])).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        losses(&path)
+    };
+    let expected = losses("one", "device=flex");
+    assert!(expected[9] < expected[0], "the loss falls: {expected:?}");
+    assert_near(&losses("two", "devices=[\"flex\", \"flex\"]"), &expected);
+    // 640 images do not divide by three.
+    assert_near(&losses("three", "devices=[\"flex\", \"flex\", \"flex\"]"), &expected);
+}
+
+#[cfg(feature = "remote")]
+mod remote {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Child, Output, Stdio},
+    };
+
+    use super::{super::assert_refused, *};
+
+    /// A server, which is killed at its end.
+    struct Server {
+        child: Child,
+        /// `device=remote:ws://...`
+        device: String,
+    }
+
+    impl Server {
+        fn start(device: &str) -> Self {
+            let arguments = ["serve", "--bind", "127.0.0.1:0", "--token", "secret", "--device"];
+            let mut child = train(&[&arguments[..], &[device]].concat())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let line = lines.next().unwrap().unwrap();
+            let name = line.split(" at ").nth(1).unwrap();
+            Self { child, device: format!("device={name}") }
+        }
+
+        fn run(&self, arguments: &[&str], token: &str) -> Output {
+            train(arguments).env("TRAIN_TOKEN", token).output().unwrap()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+
+    #[test]
+    fn another_process_trains_as_this_one() {
+        let temp = TempDir::new().unwrap();
+        let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
+        let (here, there) = (path("here"), path("there"));
+        assert!(train(&arguments(&here, "device=flex", &[])).output().unwrap().status.success());
+        let server = Server::start("flex");
+        let output = server.run(&arguments(&there, &server.device, &[]), "secret");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_near(&losses(there.as_ref()), &losses(here.as_ref()));
+
+        // With batch normalization, whose kernels do not go over the wire: Burn's operations do.
+        let normalized = path("normalized");
+        let batch_norm = ["--set", "network=lenet_bn"];
+        let output = server.run(&arguments(&normalized, &server.device, &batch_norm), "secret");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+        let refused = server.run(&arguments(&path("refused"), &server.device, &[]), "guess");
+        assert_refused(refused, &["cannot use the remote device", "TRAIN_TOKEN"]);
+        let nobody = ["--device", "remote:ws://127.0.0.1:1"];
+        assert_refused(train(&nobody).output().unwrap(), &["cannot use the remote device"]);
+        let open = ["serve", "--bind", "0.0.0.0:0"];
+        assert_refused(train(&open).output().unwrap(), &["a --token is needed"]);
+    }
+
+    /// A server that dies in the midst of a run: the run ends with an error, and goes on elsewhere.
+    #[test]
+    fn a_server_that_dies_leaves_a_run_that_goes_on() {
+        let temp = TempDir::new().unwrap();
+        let run = temp.path().join("run");
+        let run = run.to_str().unwrap();
+        let mut server = Server::start("flex");
+        let mut arguments = arguments(run, &server.device, &[]);
+        let epochs = arguments.iter().position(|&argument| argument == "--epochs").unwrap();
+        arguments[epochs + 1] = "4";
+        let mut child = train(&arguments)
+            .env("TRAIN_TOKEN", "secret")
+            .env_remove("RUST_BACKTRACE")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.find(|line| line.as_ref().unwrap().starts_with("epoch 1/")).unwrap().unwrap();
+        server.child.kill().unwrap();
+        lines.for_each(drop);
+        let output = child.wait_with_output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains("error: ") && message.contains("train resume"), "{message}");
+
+        let resumed = train(&["resume", run, "--device", "flex"]).output().unwrap();
+        assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+        assert_eq!(losses(run.as_ref()).len(), 20, "five steps in each of four epochs");
+    }
+}
