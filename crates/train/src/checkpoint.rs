@@ -109,8 +109,10 @@ pub fn save(
             fs::remove_dir_all(&path)?;
         }
         fs::rename(&part, &path)?;
-        // The name too has reached the disk before older checkpoints go.
-        File::open(path.parent().expect("a folder"))?.sync_all().or(Ok(()))
+        // The name too reaches the disk before older checkpoints go, where a folder can be opened;
+        // on Windows it cannot.
+        File::open(path.parent().expect("a folder")).and_then(|folder| folder.sync_all()).ok();
+        Ok(())
     };
     write().map_err(|source| {
         fs::remove_dir_all(&part).ok();

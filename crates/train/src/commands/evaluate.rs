@@ -98,6 +98,9 @@ fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
             Ok((config, weights))
         }
         (None, Some(weights), Some(network)) => {
+            // Weights of a file are not tested on the stand-in, unless that is asked for.
+            let source = "data.source=fashion-mnist".to_owned();
+            overrides.insert(0, (source.clone(), source));
             overrides.insert(0, (format!("--network {network}"), format!("network={network}")));
             Ok((Config::load(None, &overrides)?, weights.clone()))
         }
