@@ -44,7 +44,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization,
+    ConvNet, ImageError, Implementation, Initialization, Listing,
     blocks::{EPSILON, Layers, average_to, window},
     conv_net::{assert_takes, at_least},
     init::PYTORCH,
@@ -227,6 +227,21 @@ impl ConvNet for AlexNet {
             other => other,
         };
         name.to_owned()
+    }
+
+    fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
+        let position = match layer {
+            "conv1" => 0,
+            "conv2" => 3,
+            "conv3" => 6,
+            "conv4" => 8,
+            "conv5" => 10,
+            "fc6" => 14,
+            "fc7" => 17,
+            "fc8" => 20,
+            _ => return None,
+        };
+        Some(position.to_string())
     }
 
     fn classifier(&self) -> &'static [&'static str] {

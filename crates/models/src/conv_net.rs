@@ -6,10 +6,19 @@ use burn::{
 };
 
 use crate::{
-    LoadOptions, WeightsError,
+    LoadOptions, Metadata, WeightsError,
     summary::{Summary, Trace},
     weights,
 };
+
+/// One of the PyTorch listings of a network in [Dive into Deep Learning](https://d2l.ai).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// A bare `nn.Sequential`: the notes, and the book up to its version 0.17.
+    Sequential,
+    /// The `net` of a class: the book since its version 1.0.
+    Class,
+}
 
 /// What every network of this crate can do, beside `forward` and `features`, which each has as methods
 /// of its own. Code for any of them holds a [`Network`](crate::Network).
@@ -28,6 +37,15 @@ pub trait ConvNet: Module {
     /// What torchvision calls the layer at this path of the module; where torchvision does not have
     /// the network, the name that a PyTorch program would give it.
     fn torchvision_name(&self, layer: &str) -> String;
+
+    /// What the layer at this path of the module is called in a listing of Dive into Deep Learning:
+    /// its position, `4`, inside a block `0.2`, and inside the book's classes `Inception`, `Residual`
+    /// and `DenseBlock` the name of its attribute. A class's `net.` is left out. `None` where the book
+    /// has no such network.
+    fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
+        let _ = (layer, listing);
+        None
+    }
 
     /// The layers whose shape depends on the number of classes, by torchvision's names.
     fn classifier(&self) -> &'static [&'static str];
@@ -58,7 +76,7 @@ pub trait ConvNet: Module {
 
     /// The number of trainable parameters, as papers count them.
     ///
-    /// Unlike [`Module::num_params`], it leaves out the moving averages of batch normalization,
+    /// Unlike [`Module::num_params`], it leaves out the running means and variances,
     /// which no gradient reaches.
     fn parameters(&self) -> usize {
         #[derive(Default)]
@@ -86,13 +104,15 @@ pub trait ConvNet: Module {
     }
 
     /// The network with the weights of a file: of PyTorch (`.pth`, `.pt`), `.safetensors`, or
-    /// Burn's `.bpk`. In the first two, layers have torchvision's names. Nothing that a file holds
-    /// is ever executed.
+    /// Burn's `.bpk`. In the first two, layers have torchvision's names, or those of a
+    /// [listing](Self::d2l_name) of Dive into Deep Learning. Nothing that a file holds is ever executed.
+    /// Clones of the network stay as they are.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or its entries are not those of the network: one error lists all
-    /// that are missing, unexpected or of another shape.
+    /// If the file cannot be read, has two tensors of one name, or names that no network has (longer
+    /// than 1,000 bytes, or 10 MB together), or if its entries are not those of the network: one error
+    /// lists all that are missing, unexpected or of another shape.
     fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         self.load_with(path, LoadOptions::default())
     }
@@ -106,14 +126,25 @@ pub trait ConvNet: Module {
         weights::load(self, path.as_ref(), options)
     }
 
-    /// Writes the weights as `.safetensors` with torchvision's names, so that PyTorch loads them;
-    /// moving averages are taken up to the last batch.
+    /// Writes the weights, in f32: as `.safetensors` with torchvision's names, so that PyTorch loads
+    /// them, or as Burn's `.bpk`, which is also a record of the module. Running means and variances are
+    /// those after the last batch. The file is there whole and on the disk, or not at all.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
     fn save(&self, path: impl AsRef<Path>) -> Result<(), WeightsError> {
-        weights::save(self, path.as_ref())
+        self.save_with(path, &Metadata::new())
+    }
+
+    /// [`save`](Self::save), and text beside the weights, which
+    /// [`read_metadata`](crate::read_metadata) reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save).
+    fn save_with(&self, path: impl AsRef<Path>, metadata: &Metadata) -> Result<(), WeightsError> {
+        weights::save(self, path.as_ref(), metadata)
     }
 }
 

@@ -48,7 +48,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization,
+    ConvNet, ImageError, Implementation, Initialization, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_IN, PYTORCH},
@@ -353,6 +353,37 @@ impl ConvNet for DenseNet {
             }
             _ => layer.to_owned(),
         }
+    }
+
+    /// Blocks and transitions in turn, with names in the listing with a class; then the last layers.
+    fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
+        let parts: Vec<&str> = layer.split('.').collect();
+        let number = |number: &str| number.parse::<usize>().ok();
+        let last = |position: usize| match listing {
+            Listing::Sequential => (2 * self.blocks.len() + position).to_string(),
+            Listing::Class => format!("last.{position}"),
+        };
+        Some(match parts[..] {
+            ["conv0", "conv"] => "0.0".to_owned(),
+            ["conv0", "bn"] => "0.1".to_owned(),
+            ["norm5"] => last(0),
+            ["classifier"] => last(4),
+            ["blocks", block, index, part] => {
+                let block = match listing {
+                    Listing::Sequential => (2 * number(block)? + 1).to_string(),
+                    Listing::Class => format!("dense_blk{}", number(block)? + 1),
+                };
+                format!("{block}.net.{index}.{}", if part == "conv" { 2 } else { 0 })
+            }
+            ["transitions", index, part] => {
+                let transition = match listing {
+                    Listing::Sequential => (2 * number(index)? + 2).to_string(),
+                    Listing::Class => format!("tran_blk{}", number(index)? + 1),
+                };
+                format!("{transition}.{}", if part == "conv" { 2 } else { 0 })
+            }
+            _ => return None,
+        })
     }
 
     fn classifier(&self) -> &'static [&'static str] {

@@ -58,7 +58,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization,
+    ConvNet, ImageError, Implementation, Initialization, Listing,
     blocks::{ConvNorm, Layers, average_to, window},
     conv_net::{assert_takes, at_least},
     init::NORMAL,
@@ -416,6 +416,40 @@ impl ConvNet for GoogLeNet {
             Some((inception, "pool")) => format!("{inception}.branch4.0"),
             _ => layer.replace("branch4.", "branch4.1."),
         }
+    }
+
+    fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
+        let parts: Vec<&str> = layer.split('.').collect();
+        let convolution = match parts[..] {
+            ["conv1", "conv"] => return Some("0.0".to_owned()),
+            ["conv2", "conv"] => return Some("1.0".to_owned()),
+            ["conv3", "conv"] => return Some("1.2".to_owned()),
+            ["fc"] => return Some("5".to_owned()),
+            [_, "branch1", "conv"] => "1_1",
+            [_, "branch2", "0", "conv"] => "2_1",
+            [_, "branch2", "1", "conv"] => "2_2",
+            [_, "branch3", "0", "conv"] => "3_1",
+            [_, "branch3", "1", "conv"] => "3_2",
+            // The pool is 4_1.
+            [_, "branch4", "conv"] => "4_2",
+            _ => return None,
+        };
+        let inception = match parts[0] {
+            "inception3a" => "2.0",
+            "inception3b" => "2.1",
+            "inception4a" => "3.0",
+            "inception4b" => "3.1",
+            "inception4c" => "3.2",
+            "inception4d" => "3.3",
+            "inception4e" => "3.4",
+            "inception5a" => "4.0",
+            _ => "4.1",
+        };
+        let branch = match listing {
+            Listing::Sequential => "p",
+            Listing::Class => "b",
+        };
+        Some(format!("{inception}.{branch}{convolution}"))
     }
 
     fn classifier(&self) -> &'static [&'static str] {

@@ -28,8 +28,8 @@
 //! Each comes in the form of the notes for Fashion-MNIST (`d2l`), in torchvision's for ImageNet
 //! (`imagenet`), or in one for small images (`small`); channels and classes are the caller's choice.
 //!
-//! All of them [load weights](ConvNet::load) of PyTorch, safetensors and Burn, with torchvision's
-//! names, [save](ConvNet::save) them so that PyTorch loads them, [fold](ConvNet::prepare_for_prediction)
+//! All of them [load weights](ConvNet::load) of PyTorch, safetensors and Burn, with torchvision's names
+//! or those of Dive into Deep Learning, [save](ConvNet::save) them so that PyTorch loads them, [fold](ConvNet::prepare_for_prediction)
 //! their batch normalization for prediction, and give a [summary](ConvNet::summary) of their layers.
 //!
 //! A program that lets its user choose names a network by [`Architecture`] and holds it as a
@@ -62,7 +62,7 @@ pub use batch_norm::Implementation;
 pub use alexnet::{AlexNet, AlexNetConfig};
 pub use architecture::{Architecture, NoSuchPreset, Preset, UnknownName};
 pub use blocks::ConvNorm;
-pub use conv_net::{ConvNet, ImageError};
+pub use conv_net::{ConvNet, ImageError, Listing};
 pub use densenet::{DenseNet, DenseNetConfig};
 pub use googlenet::{GoogLeNet, GoogLeNetConfig};
 pub use init::Initialization;
@@ -71,7 +71,7 @@ pub use network::{Network, NetworkConfig};
 pub use nin::{Nin, NinConfig};
 pub use resnet::{ResNet, ResNetConfig};
 pub use vgg::{Vgg, VggConfig};
-pub use weights::{Hint, LoadOptions, Mismatch, WeightsError};
+pub use weights::{Hint, LoadOptions, Metadata, Mismatch, WeightsError, read_metadata};
 pub use wide_resnet::{WideResNet, WideResNetConfig};
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 use burn::{
     config::Config,
     module::Module,
-    store::ModuleRecord,
     tensor::{Device, Tensor},
 };
 
 use crate::{
     AlexNet, AlexNetConfig, ConvNet, DenseNet, DenseNetConfig, GoogLeNet, GoogLeNetConfig,
-    ImageError, Implementation, LeNet, LeNetConfig, Nin, NinConfig, ResNet, ResNetConfig, Vgg,
-    VggConfig, WideResNet, WideResNetConfig, summary::Trace,
+    ImageError, Implementation, LeNet, LeNetConfig, Listing, Nin, NinConfig, ResNet, ResNetConfig,
+    Vgg, VggConfig, WideResNet, WideResNetConfig, summary::Trace,
 };
 
 /// Any network of this crate, as one module: for a program that learns at run time which.
@@ -158,12 +157,6 @@ impl Network {
             network => (network.forward(images), Vec::new()),
         }
     }
-
-    /// The weights, as the network's own type saves and loads them; those of
-    /// [`into_record`](Module::into_record) load into a `Network` only.
-    pub fn weights(&self) -> ModuleRecord {
-        each!(Self, self, network => network.clone().into_record())
-    }
 }
 
 impl ConvNet for Network {
@@ -177,6 +170,10 @@ impl ConvNet for Network {
 
     fn torchvision_name(&self, layer: &str) -> String {
         each!(Self, self, network => network.torchvision_name(layer))
+    }
+
+    fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
+        each!(Self, self, network => network.d2l_name(layer, listing))
     }
 
     fn classifier(&self) -> &'static [&'static str] {

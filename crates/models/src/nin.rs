@@ -41,7 +41,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization,
+    ConvNet, ImageError, Implementation, Initialization, Listing,
     blocks::{EPSILON, Layers, Window, average_to, window},
     conv_net::{assert_takes, at_least},
     init::HE_FAN_IN,
@@ -204,6 +204,23 @@ impl ConvNet for Nin {
 
     fn torchvision_name(&self, layer: &str) -> String {
         layer.to_owned()
+    }
+
+    /// Blocks of three convolutions, each followed by a rectifier, with pools and dropout between them.
+    fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
+        let (block, conv) = layer.split_once('.')?;
+        let block = match block {
+            "block1" => 0,
+            "block2" => 2,
+            "block3" => 4,
+            _ => 7,
+        };
+        let conv = match conv {
+            "conv" => 0,
+            "pointwise1" => 2,
+            _ => 4,
+        };
+        Some(format!("{block}.{conv}"))
     }
 
     fn classifier(&self) -> &'static [&'static str] {

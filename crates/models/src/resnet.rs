@@ -57,7 +57,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization,
+    ConvNet, ImageError, Implementation, Initialization, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, PYTORCH},
@@ -357,6 +357,33 @@ impl ConvNet for ResNet {
             Some((convolution, "bn")) => convolution.replace("conv", "bn"),
             _ => layer.to_owned(),
         }
+    }
+
+    /// `conv3` and no normalization is the book's shortcut. The listing with a class has names for all
+    /// but the stem.
+    fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
+        let parts: Vec<&str> = layer.split('.').collect();
+        let (stage, block, part) = match (&parts[..], listing) {
+            (["conv1", "conv"], _) => return Some("0.0".to_owned()),
+            (["conv1", "bn"], _) => return Some("0.1".to_owned()),
+            (["fc"], Listing::Sequential) => return Some("7".to_owned()),
+            (["fc"], Listing::Class) => return Some("last.2".to_owned()),
+            ([stage, block, part @ ..], _) => (stage.strip_prefix("layer")?, block, part),
+            _ => return None,
+        };
+        let part = match part {
+            ["conv1", "conv"] => "conv1",
+            ["conv1", "bn"] => "bn1",
+            ["conv2", "conv"] => "conv2",
+            ["conv2", "bn"] => "bn2",
+            ["downsample", "conv"] => "conv3",
+            _ => return None,
+        };
+        let stage = match listing {
+            Listing::Sequential => stage.to_owned(),
+            Listing::Class => format!("b{}", stage.parse::<usize>().ok()? + 1),
+        };
+        Some(format!("{stage}.{block}.{part}"))
     }
 
     fn classifier(&self) -> &'static [&'static str] {

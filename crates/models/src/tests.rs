@@ -1,13 +1,16 @@
 //! Every network against PyTorch (`tests/reference.py`), papers' tables, and itself.
 
+mod d2l;
 mod files;
 mod gradients;
+mod pickles;
 mod reference;
 mod shapes;
 
 use burn::{
     module::ModuleVisitor,
     module::{Module, ModuleMapper, Param},
+    store::ModuleRecord,
     tensor::{DType, Device, Tensor, TensorData},
 };
 
@@ -197,13 +200,17 @@ fn weights_are_torchvisions() {
     assert_eq!(bias.abs().max().into_scalar::<f32>(), 0.0);
 }
 
-/// What a run saves loads into the network's own type.
+/// What a run saves is a record of the network's own type.
 #[test]
 fn the_weights_are_those_of_the_network_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.bpk");
     let device = Device::flex();
     let images = Tensor::<4>::ones([2, 1, 28, 28], &device);
     let network = Architecture::LeNetBn.config(Preset::D2l).unwrap().init(&device);
-    let own = LeNetConfig::lenet_bn().init(&device).load_record(network.weights());
+    network.save(&path).unwrap();
+    let record = ModuleRecord::load(&path).unwrap();
+    let own = LeNetConfig::lenet_bn().init(&device).load_record(record);
     assert_eq!(values(network.forward(images.clone())), values(own.forward(images)));
 }
 

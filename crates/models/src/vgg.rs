@@ -43,7 +43,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization,
+    ConvNet, ImageError, Implementation, Initialization, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, NORMAL},
@@ -265,6 +265,20 @@ impl ConvNet for Vgg {
             other => other,
         };
         name.to_owned()
+    }
+
+    /// Five blocks of convolutions, each followed by a rectifier; then the fully connected layers.
+    fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
+        let parts: Vec<&str> = layer.split('.').collect();
+        match parts[..] {
+            ["stages", stage, index, "conv"] => {
+                Some(format!("{stage}.{}", 2 * index.parse::<usize>().ok()?))
+            }
+            ["fc6"] => Some("6".to_owned()),
+            ["fc7"] => Some("9".to_owned()),
+            ["fc8"] if self.fc6.is_some() => Some("12".to_owned()),
+            _ => None,
+        }
     }
 
     fn classifier(&self) -> &'static [&'static str] {

@@ -1,20 +1,26 @@
 //! Weights from files and into them.
 
+mod formats;
+
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fmt, iter,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use burn::{
     module::{ModuleMapper, ModuleVisitor, Param},
-    tensor::{Bytes, DType, Device, Shape, Tensor, TensorData},
+    tensor::{Bytes, Device, Shape, Tensor, TensorData},
 };
-use pytorch_reader::PytorchReader;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use burn_pack::AtomicFile;
+use safetensors::{Dtype, tensor::TensorView};
 
-use crate::ConvNet;
+use crate::{ConvNet, Listing};
+use formats::{Contents, Entries, Format, printable};
+
+/// Text beside the weights in a file, by key: what they are of, and what their network was made for.
+/// This crate only keeps it; what the keys mean is for the program that writes the file.
+pub type Metadata = BTreeMap<String, String>;
 
 /// How a file may differ from the network that it is loaded into. By default it may not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,10 +130,7 @@ impl fmt::Display for Mismatch {
             if items.is_empty() {
                 return Ok(());
             }
-            // A name is whatever the file says: nothing of it may reach a terminal unseen.
-            let shown = items.iter().take(SHOWN).map(|item| {
-                item.chars().take(160).flat_map(char::escape_debug).collect::<String>()
-            });
+            let shown = items.iter().take(SHOWN).map(|item| printable(item));
             let shown = shown.collect::<Vec<_>>().join(", ");
             let more = match items.len().saturating_sub(SHOWN) {
                 0 => String::new(),
@@ -147,18 +150,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// A tensor of a file, not read yet.
-struct Entry {
-    shape: Vec<usize>,
-    /// None for integers and the like.
-    dtype: Option<DType>,
-    read: Box<dyn Fn() -> io::Result<Vec<u8>>>,
-}
-
-/// A file's tensors, by their names there.
-type Entries = BTreeMap<String, Entry>;
-
-/// A parameter of the network, or a moving average.
+/// A parameter of the network, or a running mean or variance.
 struct Wanted {
     /// Its path in the module.
     path: String,
@@ -173,124 +165,28 @@ pub(crate) fn load<N: ConvNet>(
 ) -> Result<N, WeightsError> {
     let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
     let format = Format::of(path).map_err(unreadable)?;
-    let entries = format.read(path).map_err(unreadable)?;
+    let Contents { entries, .. } = format.read(path).map_err(unreadable)?;
 
-    let mut names = Names::new(&network, format);
-    network.visit(&mut names);
-    let prefix = prefix(&entries, &names.wanted).map_err(unreadable)?;
+    let (names, prefix) = Names::find(&network, format, &entries).map_err(unreadable)?;
     let plan = Plan::new(&network, &entries, &prefix, names, options).map_err(|mismatch| {
         WeightsError::Mismatch { path: path.to_owned(), mismatch: Box::new(mismatch) }
     })?;
-
-    let mut filler = Filler { walk: Walk::default(), entries, plan, error: None };
-    let network = settled(network).map(&mut filler);
-    match filler.error {
-        None => Ok(network),
-        Some(reason) => Err(unreadable(reason)),
-    }
+    Filler { walk: Walk::default(), entries, plan, statistics: false, error: None }
+        .fill(network)
+        .map_err(unreadable)
 }
 
-/// The network without what its moving averages have yet to take up: Burn would put a batch of the past
-/// over averages that were loaded. A network that never computed has nothing of the kind, and stays as
-/// it is, its weights not drawn.
-fn settled<N: ConvNet>(network: N) -> N {
-    struct HasComputed(bool);
-    impl ModuleVisitor for HasComputed {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0 |= D > 1 && param.is_initialized();
-        }
-    }
-    let mut computed = HasComputed(false);
-    network.visit(&mut computed);
-    match computed.0 {
-        false => network,
-        true if network.devices().iter().any(Device::is_autodiff) => network.valid().train(),
-        true => network.valid(),
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    PyTorch,
-    Safetensors,
-    Burnpack,
-}
-
-impl Format {
-    fn of(path: &Path) -> Result<Self, String> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let ends = |with: &[&str]| with.iter().any(|end| name.ends_with(end));
-        match () {
-            () if ends(&[".pth", ".pt", ".pth.tar", ".bin", ".ckpt"]) => Ok(Self::PyTorch),
-            () if ends(&[".safetensors"]) => Ok(Self::Safetensors),
-            () if ends(&[".bpk"]) => Ok(Self::Burnpack),
-            () => Err("expected a file named .pth, .pt, .safetensors or .bpk".to_owned()),
-        }
-    }
-
-    fn read(self, path: &Path) -> Result<Entries, String> {
-        // Opened once here, so that a missing file reads the same for all formats.
-        let file = fs::File::open(path).map_err(|error| error.to_string())?;
-        let length = file.metadata().map_err(|error| error.to_string())?.len();
-        if length == 0 {
-            return Err("the file is empty".to_owned());
-        }
-        match self {
-            Self::PyTorch => read_pytorch(path),
-            Self::Safetensors => read_safetensors(path),
-            Self::Burnpack => read_burnpack(path),
-        }
-    }
-}
-
-/// Reads the pickle as data: it names tensors, and nothing that it would call is called.
-fn read_pytorch(path: &Path) -> Result<Entries, String> {
-    use pytorch_reader::DType as Theirs;
-    let reader = PytorchReader::new(path).map_err(|error| error.to_string())?;
-    let entries = reader.into_tensors().into_iter().map(|(name, tensor)| {
-        let dtype = match tensor.dtype() {
-            Theirs::F64 => Some(DType::F64),
-            Theirs::F32 => Some(DType::F32),
-            Theirs::F16 => Some(DType::F16),
-            Theirs::BF16 => Some(DType::BF16),
-            _ => None,
-        };
-        let shape = tensor.shape().to_vec();
-        (name, Entry { shape, dtype, read: Box::new(move || tensor.read()) })
-    });
-    Ok(entries.collect())
-}
-
-fn read_safetensors(path: &Path) -> Result<Entries, String> {
-    let bytes = Arc::new(fs::read(path).map_err(|error| error.to_string())?);
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| error.to_string())?;
-    let entries = tensors.iter().map(|(name, view)| {
-        let dtype = match view.dtype() {
-            Dtype::F64 => Some(DType::F64),
-            Dtype::F32 => Some(DType::F32),
-            Dtype::F16 => Some(DType::F16),
-            Dtype::BF16 => Some(DType::BF16),
-            _ => None,
-        };
-        let (shape, bytes) = (view.shape().to_vec(), Arc::clone(&bytes));
-        let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
-        let range = start..start + view.data().len();
-        let read = Box::new(move || Ok(bytes[range.clone()].to_vec()));
-        (name.to_owned(), Entry { shape, dtype, read })
-    });
-    Ok(entries.collect())
-}
-
-fn read_burnpack(path: &Path) -> Result<Entries, String> {
-    let reader = burn_pack::Reader::from_file(path).map_err(|error| error.to_string())?;
-    let tensors = reader.into_tensors().map_err(|error| error.to_string())?;
-    let entries = tensors.into_iter().map(|tensor| {
-        let dtype = tensor.dtype.is_float().then_some(tensor.dtype);
-        let (name, shape) = (tensor.name.clone(), tensor.shape.to_vec());
-        let read = move || Ok(tensor.to_bytes().map_err(io::Error::other)?.to_vec());
-        (name, Entry { shape, dtype, read: Box::new(read) })
-    });
-    Ok(entries.collect())
+/// The text beside the weights in a `.safetensors` or `.bpk` file. A file of PyTorch has none.
+///
+/// # Errors
+///
+/// If the file cannot be read.
+pub fn read_metadata(path: impl AsRef<Path>) -> Result<Metadata, WeightsError> {
+    let path = path.as_ref();
+    let contents = Format::of(path).and_then(|format| format.read(path));
+    let contents =
+        contents.map_err(|reason| WeightsError::Unreadable { path: path.to_owned(), reason })?;
+    Ok(contents.metadata)
 }
 
 /// Where a walk through a module is. Variants of enums do not count.
@@ -326,29 +222,100 @@ impl Walk {
     }
 }
 
-/// The names that a network's parameters have in a file.
-struct Names<'a, N> {
-    network: &'a N,
-    format: Format,
-    walk: Walk,
-    wanted: BTreeMap<String, Wanted>,
+/// Who named the layers in a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// Burn: they are the paths in the module.
+    Burn,
+    /// torchvision.
+    Torchvision,
+    /// Dive into Deep Learning.
+    D2l(Listing),
 }
 
-impl<'a, N: ConvNet> Names<'a, N> {
-    fn new(network: &'a N, format: Format) -> Self {
-        Self { network, format, walk: Walk::default(), wanted: BTreeMap::new() }
+impl Naming {
+    /// Those that a file of this format may have, the likeliest first.
+    fn of(format: Format) -> &'static [Self] {
+        match format {
+            Format::Burnpack => &[Self::Burn],
+            _ => &[Self::Torchvision, Self::D2l(Listing::Class), Self::D2l(Listing::Sequential)],
+        }
+    }
+
+    /// The name of the parameter at this path of the module; none if these authors do not have it.
+    fn name<N: ConvNet>(self, network: &N, path: &str) -> Option<String> {
+        match self {
+            Self::Burn => Some(path.to_owned()),
+            Self::Torchvision => Some(pytorch_name(network, path)),
+            Self::D2l(listing) => {
+                let (layer, parameter) = split(path);
+                Some(format!("{}.{parameter}", network.d2l_name(layer, listing)?))
+            }
+        }
     }
 }
 
-/// The name in a file of PyTorch of the parameter at this path of the module.
+/// The name in a file of PyTorch, by torchvision's names, of the parameter at this path of the module.
 pub(crate) fn pytorch_name<N: ConvNet>(network: &N, path: &str) -> String {
+    let (layer, parameter) = split(path);
+    format!("{}.{parameter}", network.torchvision_name(layer))
+}
+
+/// The path of a parameter's layer, and what PyTorch calls the parameter.
+fn split(path: &str) -> (&str, &str) {
     let (layer, parameter) = path.rsplit_once('.').unwrap_or(("", path));
     let parameter = match parameter {
         "gamma" => "weight",
         "beta" => "bias",
         other => other,
     };
-    format!("{}.{parameter}", network.torchvision_name(layer))
+    (layer, parameter)
+}
+
+/// The names that a network's parameters have in a file.
+struct Names<'a, N> {
+    network: &'a N,
+    naming: Naming,
+    walk: Walk,
+    wanted: BTreeMap<String, Wanted>,
+    /// Whether all of them have one.
+    complete: bool,
+}
+
+impl<'a, N: ConvNet> Names<'a, N> {
+    fn new(network: &'a N, naming: Naming) -> Self {
+        let (walk, wanted) = (Walk::default(), BTreeMap::new());
+        let mut names = Self { network, naming, walk, wanted, complete: true };
+        network.visit(&mut names);
+        names
+    }
+
+    /// The names under which most of the network is in the file, and what stands before them there.
+    ///
+    /// # Errors
+    ///
+    /// If the file has the network more than once.
+    fn find(network: &'a N, format: Format, entries: &Entries) -> Result<(Self, String), String> {
+        let names = Naming::of(format).iter().map(|&naming| Self::new(network, naming));
+        let mut found = names.filter(|names| names.complete).map(|names| {
+            let (most, prefixes) = prefixes(entries, &names.wanted);
+            (most, prefixes, names)
+        });
+        let first = found.next().expect("a network has names in every format");
+        let (most, prefixes, names) =
+            found.fold(first, |best, next| if next.0 > best.0 { next } else { best });
+        match prefixes[..] {
+            // Some names are common to all networks.
+            _ if 2 * most < names.wanted.len() || prefixes.contains(&"") => {
+                Ok((names, String::new()))
+            }
+            [prefix] => Ok((names, prefix.to_owned())),
+            _ => {
+                let prefixes: Vec<_> = prefixes.iter().map(|prefix| printable(prefix)).collect();
+                Err(format!("it has the network more than once, under {}", prefixes.join(" and ")))
+            }
+        }
+    }
 }
 
 impl<N: ConvNet> ModuleVisitor for Names<'_, N> {
@@ -363,11 +330,11 @@ impl<N: ConvNet> ModuleVisitor for Names<'_, N> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.walk.path();
         let mut shape = param.lazy_shape().to_vec();
-        let name = match self.format {
-            Format::Burnpack => path.clone(),
-            _ => pytorch_name(self.network, &path),
+        let Some(name) = self.naming.name(self.network, &path) else {
+            self.complete = false;
+            return;
         };
-        if self.format != Format::Burnpack && self.walk.is_linear_weight() {
+        if self.naming != Naming::Burn && self.walk.is_linear_weight() {
             shape.reverse();
         }
         self.wanted.insert(name, Wanted { path, shape });
@@ -388,14 +355,10 @@ impl Plan {
         names: Names<N>,
         options: LoadOptions,
     ) -> Result<Self, Mismatch> {
-        let Names { format, wanted, .. } = names;
-        // The file's names as this network has them, and as they are.
-        let mut found: BTreeMap<String, &String> = BTreeMap::new();
-        for name in entries.keys() {
-            if let Some(own) = name.strip_prefix(prefix) {
-                found.insert(current_name(own), name);
-            }
-        }
+        let Names { naming, wanted, .. } = names;
+        // The file's names without what stands before them, and with it.
+        let found = entries.keys().filter_map(|name| Some((name.strip_prefix(prefix)?, name)));
+        let mut found: BTreeMap<&str, &String> = found.collect();
 
         let is_under = |name: &str, layers: &[&str]| {
             layers
@@ -410,7 +373,7 @@ impl Plan {
         let mut mismatch = Mismatch::default();
         let mut sources = BTreeMap::new();
         for (name, wanted) in &wanted {
-            let entry = found.remove(name);
+            let entry = found.remove(name.as_str());
             if options.new_classifier && classifier(wanted) {
                 continue;
             }
@@ -439,58 +402,37 @@ impl Plan {
         }
 
         for (name, source) in found {
-            let is_replaced = options.new_classifier && is_under(&name, network.classifier());
+            let is_replaced = options.new_classifier && is_under(name, network.classifier());
             let is_optional = network.optional().iter().any(|start| name.starts_with(start));
             // What is not made of floating-point numbers holds no weights: settings, counters such as
             // PyTorch's `num_batches_tracked`.
             if !is_replaced && !is_optional && entries[source].dtype.is_some() {
-                mismatch.unexpected.push(name);
+                mismatch.unexpected.push(name.to_owned());
             }
         }
         match mismatch.is_empty() {
-            true => Ok(Self { sources, transposed: format != Format::Burnpack }),
+            true => Ok(Self { sources, transposed: naming != Naming::Burn }),
             false => Err(mismatch),
         }
     }
 }
 
-/// What stands before the network's own names in the file: training programs save the weights
-/// beside other things, `state_dict.`, or wrapped, `module.`.
-///
-/// # Errors
-///
-/// If the file has the network more than once.
-fn prefix(entries: &Entries, wanted: &BTreeMap<String, Wanted>) -> Result<String, String> {
+/// What stands before the network's own names in the file: training programs save the weights beside
+/// other things, `state_dict.`, or wrapped, `module.`; the book's classes have `net.`. All under which
+/// most of the network is found, and how much that is.
+fn prefixes<'a>(entries: &'a Entries, wanted: &BTreeMap<String, Wanted>) -> (usize, Vec<&'a str>) {
+    let longest = wanted.keys().map(String::len).max().unwrap_or_default();
     let mut hits: BTreeMap<&str, usize> = BTreeMap::new();
     for name in entries.keys() {
-        let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
-        for start in std::iter::once(0).chain(starts) {
-            if wanted.contains_key(&current_name(&name[start..])) {
+        let starts = name.rmatch_indices('.').map(|(dot, _)| dot + 1).chain(iter::once(0));
+        for start in starts.take_while(|start| name.len() - start <= longest) {
+            if wanted.contains_key(&name[start..]) {
                 *hits.entry(&name[..start]).or_default() += 1;
             }
         }
     }
     let most = hits.values().copied().max().unwrap_or_default();
-    // Some names are common to all networks.
-    if 2 * most < wanted.len() || hits.get("") == Some(&most) {
-        return Ok(String::new());
-    }
-    let found: Vec<&str> =
-        hits.into_iter().filter(|&(_, count)| count == most).map(|(prefix, _)| prefix).collect();
-    match found[..] {
-        [prefix] => Ok(prefix.to_owned()),
-        _ => Err(format!("it has the network more than once, under {}", found.join(" and "))),
-    }
-}
-
-/// torchvision's first DenseNets wrote `norm.1` for `norm1`.
-fn current_name(name: &str) -> String {
-    match name.contains(".denselayer") {
-        false => name.to_owned(),
-        true => ["norm.1", "norm.2", "conv.1", "conv.2"]
-            .iter()
-            .fold(name.to_owned(), |name, old| name.replace(old, &old.replace('.', ""))),
-    }
+    (most, hits.into_iter().filter(|&(_, count)| count == most).map(|(prefix, _)| prefix).collect())
 }
 
 /// Puts the file's values into the module.
@@ -498,7 +440,29 @@ struct Filler {
     walk: Walk,
     entries: Entries,
     plan: Plan,
+    /// Whether it is the turn of the running means and variances, or of all else.
+    statistics: bool,
     error: Option<String>,
+}
+
+impl Filler {
+    fn fill<N: ConvNet>(mut self, network: N) -> Result<N, String> {
+        let network = network.map(&mut self);
+        self.result()?;
+        // The clones of a network share its running means and variances, and what these have yet to
+        // take up: a batch of the past, which Burn would put over those that are loaded. The form of a
+        // network for prediction, and what comes of it, has its own.
+        let is_autodiff = network.devices().iter().any(Device::is_autodiff);
+        let network = if is_autodiff { network.valid().train() } else { network.valid() };
+        self.statistics = true;
+        let network = network.map(&mut self);
+        self.result()?;
+        Ok(network)
+    }
+
+    fn result(&mut self) -> Result<(), String> {
+        self.error.take().map_or(Ok(()), Err)
+    }
 }
 
 impl ModuleMapper for Filler {
@@ -511,13 +475,18 @@ impl ModuleMapper for Filler {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(source) = self.plan.sources.get(&self.walk.path()) else { return param };
+        let path = self.walk.path();
+        let is_statistic = path.ends_with("running_mean") || path.ends_with("running_var");
+        let source = self.plan.sources.get(&path);
+        let Some(source) = source.filter(|_| is_statistic == self.statistics) else { return param };
         let entry = &self.entries[source];
         let dtype = entry.dtype.expect("checked in the plan");
-        let data = (entry.read)().map_err(|error| error.to_string()).and_then(|bytes| {
-            let (bytes, shape) = (Bytes::from_bytes_vec(bytes), Shape::from(entry.shape.clone()));
-            TensorData::try_from_bytes(bytes, shape, dtype).map_err(|error| error.to_string())
-        });
+        let data =
+            (entry.read)().map_err(|error| printable(&error.to_string())).and_then(|bytes| {
+                let (bytes, shape) =
+                    (Bytes::from_bytes_vec(bytes), Shape::from(entry.shape.clone()));
+                TensorData::try_from_bytes(bytes, shape, dtype).map_err(|error| error.to_string())
+            });
         let data = match data {
             Ok(data) => data,
             Err(error) => {
@@ -541,53 +510,98 @@ impl ModuleMapper for Filler {
     }
 }
 
-pub(crate) fn save<N: ConvNet>(network: &N, path: &Path) -> Result<(), WeightsError> {
-    /// Gathers names, shapes and bytes, as PyTorch has them.
-    struct Gather<'a, N> {
-        network: &'a N,
-        walk: Walk,
-        entries: Vec<(String, Vec<usize>, Vec<u8>)>,
-    }
-    impl<N: ConvNet> ModuleVisitor for Gather<'_, N> {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.walk.enter(name, container);
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.walk.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let value = match self.walk.is_linear_weight() {
-                true => param.val().swap_dims(0, 1),
-                false => param.val(),
-            };
-            let data = value.into_data().convert::<f32>();
-            let name = pytorch_name(self.network, &self.walk.path());
-            self.entries.push((name, data.shape().to_vec(), data.into_bytes().to_vec()));
-        }
-    }
-
+pub(crate) fn save<N: ConvNet>(
+    network: &N,
+    path: &Path,
+    metadata: &Metadata,
+) -> Result<(), WeightsError> {
     let unwritable = |reason: String| WeightsError::Unwritable { path: path.to_owned(), reason };
-    if Format::of(path) != Ok(Format::Safetensors) {
-        return Err(unwritable("expected a file named .safetensors".to_owned()));
-    }
-    // valid() takes up the moving averages' last batch.
+    // valid() takes the last batch into the running means and variances.
     let network = network.valid();
-    let mut gather = Gather { network: &network, walk: Walk::default(), entries: Vec::new() };
-    network.visit(&mut gather);
+    let written = match Format::of(path) {
+        Ok(Format::Safetensors) => {
+            let tensors = Gather::from(&network, Naming::Torchvision);
+            write_safetensors(tensors, path, metadata)
+        }
+        Ok(Format::Burnpack) => {
+            write_burnpack(Gather::from(&network, Naming::Burn), path, metadata)
+        }
+        _ => Err("expected a file named .safetensors or .bpk".to_owned()),
+    };
+    written.map_err(unwritable)
+}
 
-    let views = gather.entries.iter().map(|(name, shape, bytes)| {
+/// Gathers a network's tensors as a file has them.
+struct Gather<'a, N> {
+    network: &'a N,
+    naming: Naming,
+    walk: Walk,
+    tensors: Vec<(String, TensorData)>,
+}
+
+impl<'a, N: ConvNet> Gather<'a, N> {
+    fn from(network: &'a N, naming: Naming) -> Vec<(String, TensorData)> {
+        let mut gather = Self { network, naming, walk: Walk::default(), tensors: Vec::new() };
+        network.visit(&mut gather);
+        gather.tensors
+    }
+}
+
+impl<N: ConvNet> ModuleVisitor for Gather<'_, N> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.walk.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.walk.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.transform_for_save().val();
+        let value = match self.naming != Naming::Burn && self.walk.is_linear_weight() {
+            true => value.swap_dims(0, 1),
+            false => value,
+        };
+        let name = self.naming.name(self.network, &self.walk.path()).expect("of every layer");
+        self.tensors.push((name, value.into_data().convert::<f32>()));
+    }
+}
+
+fn write_safetensors(
+    tensors: Vec<(String, TensorData)>,
+    path: &Path,
+    metadata: &Metadata,
+) -> Result<(), String> {
+    let tensors = tensors.into_iter().map(|(name, data)| {
+        let shape = data.shape().to_vec();
+        (name, shape, data.into_bytes())
+    });
+    let tensors: Vec<_> = tensors.collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
         Ok((name, view.map_err(|error| error.to_string())?))
     });
-    let views = views.collect::<Result<Vec<_>, String>>().map_err(unwritable)?;
-    // Under another name at first, so that no half of a file is ever taken for a whole one.
-    let part = path.with_extension("safetensors.part");
-    safetensors::serialize_to_file(views, None, &part)
-        .map_err(|error| error.to_string())
-        .and_then(|()| fs::rename(&part, path).map_err(|error| error.to_string()))
-        .map_err(|reason| {
-            // What is left of it is of no use; that it stays is no further failure.
-            let _ = fs::remove_file(&part);
-            unwritable(reason)
-        })
+    let views = views.collect::<Result<Vec<_>, String>>()?;
+    let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    // Under another name until it is on the disk, so that no half of a file is taken for a whole one.
+    let (file, _) = AtomicFile::create(path).map_err(|error| error.to_string())?;
+    safetensors::serialize_to_file(views, metadata, file.path())
+        .map_err(|error| error.to_string())?;
+    file.commit().map_err(|error| error.to_string())
+}
+
+fn write_burnpack(
+    tensors: Vec<(String, TensorData)>,
+    path: &Path,
+    metadata: &Metadata,
+) -> Result<(), String> {
+    let tensors = tensors.into_iter().map(|(name, data)| {
+        let (bytes, shape, dtype) = data.into_parts();
+        burn_pack::Tensor::new(name, dtype, shape, None, bytes)
+    });
+    let writer = burn_pack::Writer::new(tensors.collect());
+    let writer =
+        metadata.iter().fold(writer, |writer, (key, value)| writer.with_metadata(key, value));
+    // It, too, takes another name until all is on the disk.
+    writer.write_to_file(path).map_err(|error| error.to_string())
 }

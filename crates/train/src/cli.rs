@@ -76,10 +76,11 @@ pub(crate) struct EvaluateArgs {
     pub run_dir: Option<PathBuf>,
 
     /// Without a run: the weights, .pth or .pt of PyTorch, .safetensors, or .bpk.
-    #[arg(long, value_name = "FILE", requires = "network")]
+    #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
-    /// Without a run: the network, by a name that `train networks` prints.
+    /// Without a run: the network, by a name that `train networks` prints [default: what the file of a
+    /// run's weights says].
     #[arg(long)]
     pub network: Option<String>,
 
@@ -198,19 +199,21 @@ pub(crate) struct PredictArgs {
     )]
     pub run: Option<PathBuf>,
 
-    /// Without a run: the network, by a name that `train networks` prints.
+    /// Without a run: the network, by a name that `train networks` prints [default: what the file of a
+    /// run's weights says].
     #[arg(long)]
     pub network: Option<String>,
 
-    /// d2l, imagenet or small [default: imagenet where it has the network].
+    /// d2l, imagenet or small [default: what the file says, or imagenet where it has the network].
     #[arg(long)]
     pub preset: Option<String>,
 
     /// Without a run: the weights, .pth or .pt of PyTorch, .safetensors, or .bpk of a run.
-    #[arg(long, value_name = "FILE", requires = "network")]
+    #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
-    /// The names of the classes, one a line [default: those of ImageNet or Fashion-MNIST].
+    /// The names of the classes, one a line [default: what the file of the weights says, or those of
+    /// ImageNet or Fashion-MNIST].
     #[arg(long, value_name = "FILE")]
     pub classes: Option<PathBuf>,
 

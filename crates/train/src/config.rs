@@ -727,7 +727,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// A value written as its name.
-mod by_name {
+pub(crate) mod by_name {
     use super::*;
 
     pub fn serialize<S: serde::Serializer>(

@@ -25,6 +25,7 @@ pub mod classifier;
 pub mod cli;
 mod commands;
 pub mod config;
+mod description;
 pub mod device;
 mod error;
 pub mod evaluate;

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::*;
+use super::{
+    pickles::{key, pickled, tensor},
+    *,
+};
 use crate::{
-    DenseNet, DenseNetConfig, Initialization, LoadOptions, ResNetConfig, VggConfig, WeightsError,
+    DenseNet, DenseNetConfig, Initialization, LoadOptions, Metadata, ResNetConfig, VggConfig,
+    WeightsError, read_metadata,
 };
 
 fn file(name: &str) -> PathBuf {
@@ -117,6 +121,94 @@ fn weights_load_over_those_of_training() {
     assert!(network.classifier.weight.val().grad(&gradients).is_some(), "trains");
 }
 
+/// The running mean and variance of one clone are not those of another, though a network that never
+/// computed shares them with its clones.
+#[test]
+fn clones_of_a_fresh_network_load_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.safetensors");
+    let device = Device::flex().autodiff();
+    let trained = config().init(&device);
+    trained.forward(Tensor::from_inner(images() * 3.0 + 1.0));
+    trained.save(&other).unwrap();
+    // Broken in its last tensor, which is found out when all the others are in the network.
+    let broken = folder.path().join("broken.pth");
+    std::fs::write(&broken, without_last_storage(&std::fs::read(file("zip.pth")).unwrap()))
+        .unwrap();
+
+    for device in [Device::flex(), device] {
+        let fresh = config().init(&device);
+        let first = fresh.clone().load(file("zip.pth")).unwrap();
+        let predict = |network: &DenseNet| values(network.valid().forward(images()));
+        let expected = predict(&first);
+        let second = fresh.clone().load(&other).unwrap();
+        assert_eq!(predict(&first), expected, "after another clone was loaded");
+
+        let expected = predict(&second);
+        let again = second.clone();
+        second.clone().load(&broken).unwrap_err();
+        assert_eq!(predict(&again), expected, "after a load that failed");
+        let untouched = config().init(&device);
+        let clone = untouched.clone();
+        clone.load(&broken).unwrap_err();
+        let mean = |network: &DenseNet| network.norm5.running_mean.value().into_data();
+        assert_eq!(mean(&untouched), mean(&config().init(&device)), "a fresh clone");
+    }
+}
+
+/// PyTorch's zip file, the header of its last tensor spoilt.
+fn without_last_storage(file: &[u8]) -> Vec<u8> {
+    let name = |at: usize| {
+        let length = u16::from_le_bytes([file[at + 26], file[at + 27]]);
+        std::str::from_utf8(&file[at + 30..][..usize::from(length)]).unwrap()
+    };
+    let number = |at: usize| name(at).split_once("/data/")?.1.parse::<usize>().ok();
+    let headers = (0..file.len()).filter(|&at| file[at..].starts_with(b"PK\x03\x04"));
+    let (_, last) = headers.filter_map(|at| Some((number(at)?, at))).max().unwrap();
+    let mut file = file.to_vec();
+    file[last] = 0;
+    file
+}
+
+/// A file that is replaced while it is read gives the tensors of one of the two networks.
+#[test]
+fn a_file_that_is_replaced_is_one_of_the_two() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.bpk");
+    let networks = [network(), network()];
+    let all = [0, 1].map(|index| {
+        let path = folder.path().join(format!("{index}.bpk"));
+        networks[index].clone().into_record().save(&path).unwrap();
+        path
+    });
+    std::fs::copy(&all[0], &path).unwrap();
+    let logits = networks.map(|network| values(network.forward(images())));
+
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let replace = || {
+            let next = folder.path().join("next");
+            for from in all.iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::fs::copy(from, &next).unwrap();
+                std::fs::rename(&next, &path).unwrap();
+            }
+        };
+        scope.spawn(replace);
+        let mut mixed = 0;
+        for _ in 0..100 {
+            let found = values(network().load(&path).unwrap().forward(images()));
+            mixed += usize::from(!logits.contains(&found));
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(mixed, 0, "of 100 networks had weights of both files");
+    });
+}
+
 /// Saving in the middle of training takes the last batch into the moving averages.
 #[test]
 fn saved_weights_know_the_last_batch() {
@@ -129,6 +221,30 @@ fn saved_weights_know_the_last_batch() {
     let again = self::network().load(&path).unwrap();
     let expected = values(network.valid().forward(images()));
     assert_near("saved", &values(again.forward(images())), &expected, 1e-5);
+}
+
+/// What a program writes beside the weights is there again, in both formats; files without are empty.
+#[test]
+fn text_beside_the_weights_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = network().load(file("zip.pth")).unwrap();
+    let metadata = [("network", "densenet"), ("note", "\"quoted\", and\nüber")];
+    let metadata: Metadata =
+        metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    for name in ["weights.safetensors", "weights.bpk"] {
+        let path = folder.path().join(name);
+        network.save_with(&path, &metadata).unwrap();
+        assert_eq!(read_metadata(&path).unwrap(), metadata, "{name}");
+        let again = self::network().load(&path).unwrap();
+        assert_near(name, &values(again.forward(images())), &expected().logits, 1e-5);
+        network.save(&path).unwrap();
+        assert_eq!(read_metadata(&path).unwrap(), Metadata::new(), "{name}");
+    }
+    for name in ["zip.pth", "plain.safetensors"] {
+        assert_eq!(read_metadata(file(name)).unwrap(), Metadata::new(), "{name}");
+    }
+    let error = read_metadata(folder.path().join("none.bpk")).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read the weights"), "{error}");
 }
 
 /// Every torchvision network's own file finds its way back: all families' names.
@@ -279,6 +395,74 @@ fn a_vast_tensor_is_refused() {
     assert!(network().load(&path).is_err());
     std::fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
     assert!(network().load(&path).is_err());
+}
+
+#[test]
+fn names_that_no_network_has_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let start = std::time::Instant::now();
+        let error = network().load(&path).map(|_| ()).unwrap_err().to_string();
+        assert!(start.elapsed().as_secs() < 10, "{name}: {:?}", start.elapsed());
+        assert!(error.len() < 1000, "{} bytes of error", error.len());
+        error
+    };
+
+    // What the reader makes of such a pickle is a tensor's name and shape.
+    let sound = pickled(&[key("a"), tensor(&[1])].concat());
+    let error = load("sound.pth", &sound);
+    assert!(error.contains("unexpected (1): a"), "{error}");
+
+    let dots = ".".repeat(1_000_000);
+    let error = load("dots.pth", &pickled(&[key(&dots), tensor(&[1])].concat()));
+    assert!(error.contains("a name of 1000000 bytes"), "{error}");
+    let header = format!(r#"{{"{dots}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    let error = load("dots.safetensors", &file);
+    assert!(error.contains("a name of 1000000 bytes"), "{error}");
+
+    // One key of a megabyte, and many tensors under it: their names would take 2 GB.
+    let inner: Vec<u8> =
+        (0..2000).flat_map(|n| [key(&n.to_string()), tensor(&[1])].concat()).collect();
+    let items = [&key(&"k".repeat(1_000_000))[..], b"}(", &inner, b"u"].concat();
+    let error = load("key.pth", &pickled(&items));
+    assert!(error.contains("a name of 1000005 bytes"), "{error}");
+    // The same of many short keys, one in the other.
+    let deep = (0..900).flat_map(|_| [&key(&"k".repeat(100))[..], b"}("].concat());
+    let items = [deep.collect::<Vec<u8>>(), inner, b"u".repeat(900)].concat();
+    let error = load("deep.pth", &pickled(&items));
+    assert!(error.contains("a name of 90904 bytes"), "{error}");
+    // Each name is short enough, and all of them are not.
+    let many = (0..15_000).flat_map(|n| [key(&format!("{n:0>900}")), tensor(&[1])].concat());
+    let error = load("many.pth", &pickled(&many.collect::<Vec<u8>>()));
+    assert!(error.contains("names take more than 10 MB"), "{error}");
+}
+
+/// Which of the two is meant cannot be told.
+#[test]
+fn two_tensors_of_one_name_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |name: &str, bytes: &[u8], expected: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let error = network().load(&path).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    // `{"a.b": tensor, "a": {"b": tensor}}`
+    let tensor = tensor(&[1]);
+    let items = [&key("a.b"), &tensor, &key("a"), &b"}("[..], &key("b"), &tensor, b"u"].concat();
+    refused("flat.pth", &pickled(&items), "two tensors called `a.b`");
+
+    // torchvision's old name of a tensor, and the new one.
+    let bytes = std::fs::read(file("plain.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let name = "features.denseblock1.denselayer1.norm1.weight";
+    let both = tensors.iter().map(|(name, view)| (name.to_owned(), view));
+    let both = both.chain([(name.replace("norm1", "norm.1"), tensors.tensor(name).unwrap())]);
+    let both = safetensors::serialize(both.collect::<Vec<_>>(), None).unwrap();
+    refused("both.safetensors", &both, &format!("two tensors called `{name}`"));
 }
 
 #[test]

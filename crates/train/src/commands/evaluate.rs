@@ -10,8 +10,14 @@ use super::{
     export::ended,
 };
 use crate::{
-    Config, Error, classifier::Classifier, cli::EvaluateArgs, device, evaluate::predict,
-    progress::say, run_dir::is_run,
+    Config, Error,
+    classifier::Classifier,
+    cli::EvaluateArgs,
+    description::{Description, name, undescribed},
+    device,
+    evaluate::predict,
+    progress::say,
+    run_dir::is_run,
 };
 
 /// Tests the weights of a run, or of a file.
@@ -79,15 +85,15 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
 }
 
 /// The config to test by, and the weights: of a run, or of a file, for which the config is the
-/// quickstart's with the network that was named.
+/// quickstart's with the network and the normalization that the file tells.
 fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
     let set = args.overrides.iter().map(|set| (format!("--set {set}"), set.clone()));
     let device = args.device.iter();
     let device = device.map(|name| (format!("--device {name}"), format!("device={name}")));
     let mut overrides: Vec<_> = set.chain(device).collect();
     let file: Option<&Path> = args.run_dir.as_deref();
-    match (file, &args.weights, &args.network) {
-        (Some(run), _, _) => {
+    match (file, &args.weights) {
+        (Some(run), _) => {
             is_run(run)?;
             let weights = ended(run)?;
             // Which devices the run was trained on does not matter here.
@@ -97,12 +103,41 @@ fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
             }
             Ok((config, weights))
         }
-        (None, Some(weights), Some(network)) => {
+        (None, Some(weights)) => {
+            let description = Description::read(weights)?;
+            let mut first = Vec::new();
+            let mut set = |key: &str, value: &str| {
+                first.push((weights.display().to_string(), format!("{key}={value}")));
+            };
             // Weights of a file are not tested on the stand-in, unless that is asked for.
-            let source = "data.source=fashion-mnist".to_owned();
-            overrides.insert(0, (source.clone(), source));
-            overrides.insert(0, (format!("--network {network}"), format!("network={network}")));
-            Ok((Config::load(None, &overrides)?, weights.clone()))
+            set("data.source", "fashion-mnist");
+            if let Some(description) = &description {
+                set("network", description.network.name());
+                set("preset", description.preset.name());
+                set("data.normalization", name(description.normalization));
+            }
+            if let Some(network) = &args.network {
+                first.push((format!("--network {network}"), format!("network={network}")));
+            }
+            let is_assumed =
+                !overrides.iter().any(|(_, set)| set.starts_with("data.normalization"));
+            overrides.splice(0..0, first);
+            if description.is_none() && args.network.is_none() {
+                return Err(undescribed(weights));
+            }
+            let config = Config::load(None, &overrides)?;
+            let normalization = config.data.normalization;
+            match description {
+                Some(it) => it.check(weights, config.network, config.preset, normalization)?,
+                None if is_assumed => eprintln!(
+                    "note: {} does not say how its images were normalized: `{}` is assumed \
+                     (--set data.normalization=...)",
+                    weights.display(),
+                    name(normalization)
+                ),
+                None => {}
+            }
+            Ok((config, weights.clone()))
         }
         _ => unreachable!("the arguments need one or the other"),
     }

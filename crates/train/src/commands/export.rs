@@ -1,37 +1,20 @@
-use models::ConvNet;
-
 use burn::tensor::Device;
+use models::{ConvNet, WeightsError, read_metadata};
 
-use crate::{
-    Config, Error,
-    cli::ExportArgs,
-    progress::say,
-    run_dir::{cannot_write, is_run},
-};
+use crate::{Config, Error, cli::ExportArgs, progress::say, run_dir::is_run};
 
-/// Writes the weights of a run in another format.
+/// Writes the weights of a run, and what they are of, into a file of their own.
 pub(crate) fn export(args: &ExportArgs) -> Result<(), Error> {
     let run = &args.run_dir;
     is_run(run)?;
     let weights = ended(run)?;
     let out = args.out.clone().unwrap_or_else(|| run.join("model.safetensors"));
-    match out.extension().and_then(|end| end.to_str()) {
-        Some("safetensors") => {
-            let config = Config::load(Some(&run.join("config.toml")), &[])?;
-            let network = config.network_config().init(&Device::flex());
-            let usage = |error: models::WeightsError| Error::Usage(error.to_string());
-            network.load(&weights).map_err(usage)?.save(&out).map_err(usage)?;
-        }
-        Some("bpk") => {
-            std::fs::copy(&weights, &out).map_err(|source| cannot_write(&out, source))?;
-        }
-        _ => {
-            return Err(Error::Usage(format!(
-                "{}: the file's name must end in .safetensors or .bpk",
-                out.display()
-            )));
-        }
-    }
+    let config = Config::load(Some(&run.join("config.toml")), &[])?;
+    let usage = |error: WeightsError| Error::Usage(error.to_string());
+    let network = config.network_config().init(&Device::flex()).load(&weights).map_err(usage)?;
+    // With what the run wrote beside them.
+    let metadata = read_metadata(&weights).map_err(usage)?;
+    network.save_with(&out, &metadata).map_err(usage)?;
     say(format_args!("{}", out.display()));
     Ok(())
 }

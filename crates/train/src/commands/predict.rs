@@ -14,6 +14,7 @@ use crate::{
     Config, DeviceName, Error,
     cli::PredictArgs,
     config::{NormalizationConfig, readable},
+    description::{Description, undescribed},
     device,
     progress::say,
     run_dir::is_run,
@@ -21,20 +22,35 @@ use crate::{
 
 /// Prints what images show: for each the most probable classes.
 pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
-    let (network, preset, weights) = match (&args.run, &args.network, &args.weights) {
-        (Some(run), ..) => {
+    let weights = match (&args.run, &args.weights) {
+        (Some(run), _) => {
             is_run(run)?;
-            let config = Config::load(Some(&run.join("config.toml")), &[])?;
-            (config.network, config.preset, ended(run)?)
+            ended(run)?
         }
-        (None, Some(name), Some(weights)) => {
-            let (network, preset) = network(name, args.preset.as_deref(), Some(Preset::Imagenet))?;
-            (network, preset, weights.clone())
-        }
+        (None, Some(weights)) => weights.clone(),
         _ => unreachable!("the arguments need one or the other"),
     };
-    let sight = Sight::new(network, preset, &weights)?;
-    let names = class_names(args.classes.as_deref(), &sight)?;
+    let description = describe(args, &weights)?;
+    let (network, preset) = match &description {
+        Some(description) => (description.network, description.preset),
+        None => {
+            let name = args.network.as_deref().ok_or_else(|| undescribed(&weights))?;
+            network(name, args.preset.as_deref(), Some(Preset::Imagenet))?
+        }
+    };
+    let normalization = description.as_ref().map(|description| description.normalization);
+    let sight = Sight::new(network, preset, normalization)?;
+    if description.is_none() {
+        eprintln!(
+            "note: {} does not say how its images were normalized: {} is assumed",
+            weights.display(),
+            sight.normalization()
+        );
+    }
+    let names = match (&args.classes, description) {
+        (None, Some(description)) => description.classes,
+        (file, _) => class_names(file.as_deref(), &sight)?,
+    };
     let device = match &args.device {
         Some(name) => name.parse().map_err(|error: String| {
             Error::Usage(format!("--device {name}: {}", readable(&error)))
@@ -88,6 +104,29 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
         say(format_args!("{:#}", serde_json::Value::from(rows)));
     }
     Ok(())
+}
+
+/// What the file of the weights says of them, or the config of their run; what the options say agrees.
+fn describe(args: &PredictArgs, weights: &Path) -> Result<Option<Description>, Error> {
+    let description = match (Description::read(weights)?, &args.run) {
+        (None, Some(run)) => {
+            let config = Config::load(Some(&run.join("config.toml")), &[])?;
+            Some(Description::new(&config, &Class::ALL.map(Class::name)))
+        }
+        (description, _) => description,
+    };
+    if let Some(description) = &description {
+        let parse = |error: models::UnknownName| Error::Usage(readable(&error.to_string()));
+        let network = args.network.as_ref().map(|name| name.parse()).transpose().map_err(parse)?;
+        let preset = args.preset.as_ref().map(|name| name.parse()).transpose().map_err(parse)?;
+        description.check(
+            weights,
+            network.unwrap_or(description.network),
+            preset.unwrap_or(description.preset),
+            description.normalization,
+        )?;
+    }
+    Ok(description)
 }
 
 fn usage(error: &dyn Display) -> Error {
@@ -195,24 +234,30 @@ enum Sight {
 }
 
 impl Sight {
-    /// The sight of the network that these weights are of. A run tells in its config how its images
-    /// were normalized, and its images were Fashion-MNIST's whatever the preset.
-    fn new(network: Architecture, preset: Preset, weights: &Path) -> Result<Self, Error> {
+    /// The sight of a network. Where it is told how images were normalized they are those of a run,
+    /// grayscale whatever the preset; otherwise it is the preset that tells.
+    fn new(
+        network: Architecture,
+        preset: Preset,
+        normalization: Option<NormalizationConfig>,
+    ) -> Result<Self, Error> {
         let [channels, side, _] = network.image(preset).map_err(|error| usage(&error))?;
         let side = u32::try_from(side).expect("a few hundred pixels");
-        let config = weights.with_file_name("config.toml");
-        let run = match weights.extension().is_some_and(|end| end == "bpk") && config.exists() {
-            true => Some(Config::load(Some(&config), &[])?),
-            false => None,
-        };
-        Ok(match (run, channels) {
+        Ok(match (normalization, channels) {
             (None, 3) => Self::Colour { network, side },
-            (run, _) => {
-                let normalization =
-                    run.map_or(NormalizationConfig::Unit, |run| run.data.normalization);
-                Self::Grey { side, normalization: normalization.values() }
+            (normalization, _) => {
+                let normalization = normalization.unwrap_or(NormalizationConfig::Unit).values();
+                Self::Grey { side, normalization }
             }
         })
+    }
+
+    /// How pixels become numbers where no file tells.
+    fn normalization(&self) -> &'static str {
+        match self {
+            Self::Colour { .. } => "torchvision's for ImageNet",
+            Self::Grey { .. } => "from 0 to 1 (`unit`)",
+        }
     }
 
     fn channels(&self) -> usize {

@@ -14,6 +14,7 @@ use crate::{
     classifier::Classifier,
     cli::TrainArgs,
     config::WeightsConfig,
+    description::Description,
     device::{self, Chosen, Found, Kind},
     evaluate::{predict, test_report},
     fit::Fit,
@@ -154,19 +155,14 @@ impl Run<'_> {
         };
         let checkpoint = checkpoint::of_epoch(run.path(), tested_epoch)?;
         let classifier = checkpoint.validated(config, Classifier::new(config, device))?;
-        let weights = classifier.network.weights().into_bytes();
-        let weights = weights.map_err(|error| Error::Training(error.to_string()))?;
-        run.write("model.bpk", &weights)?;
+        let classes = data.source().class_names();
+        Description::new(config, &classes)
+            .save(&classifier.network, &run.path().join("model.bpk"))
+            .map_err(|error| Error::Usage(error.to_string()))?;
 
         let images = data.split(Split::Test);
         let predictions = predict(&classifier, &loader(config, images, device))?;
-        let test = test_report(
-            &classifier,
-            &predictions,
-            images,
-            &data.source().class_names(),
-            &state.gradient_norms,
-        )?;
+        let test = test_report(&classifier, &predictions, images, &classes, &state.gradient_norms)?;
         run.write_test(&test)?;
 
         let result = RunResult {

@@ -48,11 +48,13 @@ fn a_run_is_tested_and_exported() {
     assert!(run(&["export", &path, copy.to_str().unwrap()]).status.success());
     assert_eq!(fs::read(copy).unwrap(), fs::read(Path::new(&path).join("model.bpk")).unwrap());
 
-    assert_refused(run(&["export", &path, "weights.onnx"]), &["must end in .safetensors or .bpk"]);
+    let onnx = temp.path().join("weights.onnx");
+    let refused = run(&["export", &path, onnx.to_str().unwrap()]);
+    assert_refused(refused, &["expected a file named .safetensors or .bpk"]);
     assert_refused(run(&["evaluate", &path, "--split", "tset"]), &["expected `test` or"]);
     assert_refused(run(&["evaluate", "no/such/run"]), &["is not the folder of a run"]);
     let resnet = ["evaluate", "--weights", exported, "--network", "resnet18"];
-    assert_refused(run(&[&resnet[..], &synthetic].concat()), &["do not fit this network"]);
+    assert_refused(run(&[&resnet[..], &synthetic].concat()), &["it holds lenet_bn (d2l)"]);
 
     // A picture, and no such test image.
     let photo = temp.path().join("photo.png");
@@ -67,6 +69,101 @@ fn a_run_is_tested_and_exported() {
         assert_eq!(rows.as_array().unwrap().len(), 2);
         let refused = run(&["predict", "--run", &path, "--data-dir", data, "10000"]);
         assert_refused(refused, &["there is no test image 10000"]);
+    }
+}
+
+/// A file of exported weights is predicted and tested as its run is: it says what it is of, and how
+/// pixels were normalized, here not as is assumed of a file that says nothing.
+#[test]
+fn exported_weights_are_used_as_in_their_run() {
+    let temp = TempDir::new().unwrap();
+    let path = ended(&temp, "run", &["--set", "data.normalization=standard"]);
+    let photo = temp.path().join("photo.png");
+    image::GrayImage::from_fn(50, 40, |x, y| image::Luma([(x * y) as u8])).save(&photo).unwrap();
+    let photo = photo.to_str().unwrap();
+    let expected = json(run(&["predict", "--run", &path, "--json", photo]));
+    let synthetic = ["--set", "data.source=synthetic", "--device", "flex", "--json"];
+
+    for name in ["weights.safetensors", "weights.bpk"] {
+        let exported = temp.path().join(name);
+        let exported = exported.to_str().unwrap();
+        assert!(run(&["export", &path, exported]).status.success());
+        let found = run(&["predict", "--weights", exported, "--json", photo]);
+        assert_eq!(String::from_utf8_lossy(&found.stderr), "");
+        assert_same(&json(found)[0]["classes"], &expected[0]["classes"]);
+        // The names of the stand-in's classes, not of Fashion-MNIST's.
+        let top = expected[0]["classes"][0]["name"].as_str().unwrap();
+        assert!(fashion_mnist::Class::ALL.iter().all(|class| class.name() != top), "{top}");
+
+        let evaluate = ["evaluate", "--weights", exported];
+        let evaluated = json(run(&[&evaluate[..], &synthetic].concat()));
+        assert_eq!(evaluated["network"], "lenet_bn");
+        assert_eq!(evaluated["accuracy"], result(&path)["test_accuracy"], "{name}");
+
+        // What the options say is what the file says, or refused.
+        let predict = ["predict", "--weights", exported, photo];
+        let agreed = [&predict[..], &["--network", "lenet_bn", "--preset", "d2l"]].concat();
+        assert!(run(&agreed).status.success());
+        let says = "holds lenet_bn (d2l) for pixels normalized as `standard`, not ";
+        for (options, expected) in
+            [(["--network", "lenet"], "lenet (d2l)"), (["--preset", "small"], "lenet_bn (small)")]
+        {
+            let refused = run(&[&predict[..], &options].concat());
+            assert_refused(refused, &[&format!("{says}{expected}")]);
+        }
+        let set = ["--set", "data.normalization=unit"];
+        let refused = run(&[&evaluate[..], &synthetic, &set].concat());
+        assert_refused(refused, &[&format!("{says}lenet_bn (d2l) for `unit`")]);
+    }
+
+    // A file that PyTorch wrote says nothing of all this.
+    let file = temp.path().join("plain.safetensors");
+    let bytes = fs::read(temp.path().join("weights.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    safetensors::serialize_to_file(tensors.tensors(), None, &file).unwrap();
+    let file = file.to_str().unwrap();
+    let unnamed = "does not say which network its weights are of";
+    assert_refused(run(&["predict", "--weights", file, photo]), &[unnamed]);
+    assert_refused(run(&["evaluate", "--weights", file]), &[unnamed]);
+    let network = ["--weights", file, "--network", "lenet_bn"];
+    let found = run(&[&["predict", photo][..], &network].concat());
+    let note = "does not say how its images were normalized: ";
+    let stderr = String::from_utf8_lossy(&found.stderr);
+    assert!(stderr.contains(&format!("{note}from 0 to 1 (`unit`) is assumed")), "{stderr}");
+    let resnet = ["predict", photo, "--weights", file, "--network", "resnet18"];
+    assert_refused(run(&resnet), &["do not fit this network"]);
+    let found = run(&[&["evaluate"][..], &network, &synthetic].concat());
+    let stderr = String::from_utf8_lossy(&found.stderr);
+    assert!(stderr.contains(&format!("{note}`standard` is assumed")), "{stderr}");
+}
+
+/// The same classes in the same order, as probable but for rounding.
+fn assert_same(found: &Value, expected: &Value) {
+    let [found, expected] = [found, expected].map(|classes| classes.as_array().unwrap());
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found["name"], expected["name"]);
+        let [a, b] = [found, expected].map(|class| class["probability"].as_f64().unwrap());
+        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+    }
+}
+
+/// A description that this program cannot have written, or will write one day.
+#[test]
+fn a_description_that_is_none_is_refused() {
+    let temp = TempDir::new().unwrap();
+    let file = temp.path().join("weights.safetensors");
+    for (description, expected) in [
+        ("{", "cannot use what "),
+        (r#"{"version": 1, "network": "lenet5"}"#, "unknown network `lenet5`"),
+        (r#"{"version": 1, "network": "lenet"}"#, "missing field `preset`"),
+        (r#"{"version": 2}"#, "of version 2, which a later version of this program wrote"),
+    ] {
+        let metadata = [("train".to_owned(), description.to_owned())].into();
+        let none: [(&str, safetensors::tensor::TensorView); 0] = [];
+        safetensors::serialize_to_file(none, Some(metadata), &file).unwrap();
+        let refused = run(&["predict", "--weights", file.to_str().unwrap(), "photo.png"]);
+        assert_refused(refused, &[expected]);
     }
 }
 

@@ -1,0 +1,110 @@
+//! What weights are of, kept in their file.
+
+use std::path::Path;
+
+use models::{Architecture, ConvNet, Metadata, Network, Preset, WeightsError, read_metadata};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Config, Error,
+    config::{NormalizationConfig, by_name},
+};
+
+/// All that a prediction needs to know beside the weights.
+///
+/// A file has it as JSON under the key `train`: in the `__metadata__` of a `.safetensors` file, in the
+/// metadata of a `.bpk`. The network takes grayscale images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    /// [`VERSION`], or a later one, which may mean anything.
+    version: u32,
+    #[serde(with = "by_name")]
+    pub network: Architecture,
+    #[serde(with = "by_name")]
+    pub preset: Preset,
+    pub normalization: NormalizationConfig,
+    /// The names of the classes, by label.
+    pub classes: Vec<String>,
+}
+
+/// Of [`Description`]. A new field with a default does not change it.
+const VERSION: u32 = 1;
+
+const KEY: &str = "train";
+
+impl Description {
+    /// Of the weights of a run with this config.
+    pub fn new(config: &Config, classes: &[&str]) -> Self {
+        Self {
+            version: VERSION,
+            network: config.network,
+            preset: config.preset,
+            normalization: config.data.normalization,
+            classes: classes.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Writes the weights with their description.
+    pub fn save(&self, network: &Network, path: &Path) -> Result<(), WeightsError> {
+        let json = serde_json::to_string(self).expect("plain values are JSON");
+        network.save_with(path, &Metadata::from([(KEY.to_owned(), json)]))
+    }
+
+    /// The description in a file of weights; none in one that another program wrote.
+    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let unusable = |why: String| {
+            let path = path.display();
+            Error::Usage(format!("cannot use what {path} says of its weights: {why}"))
+        };
+        let metadata = read_metadata(path).map_err(|error| Error::Usage(error.to_string()))?;
+        let Some(json) = metadata.get(KEY) else { return Ok(None) };
+        let value: serde_json::Value =
+            serde_json::from_str(json).map_err(|error| unusable(error.to_string()))?;
+        match value["version"].as_u64() {
+            Some(version) if version > u64::from(VERSION) => Err(unusable(format!(
+                "it is of version {version}, which a later version of this program wrote; this one \
+                 reads version {VERSION}"
+            ))),
+            _ => serde_json::from_value(value).map(Some).map_err(|e| unusable(e.to_string())),
+        }
+    }
+
+    /// Checks what was asked for against what the file at `path` says.
+    pub fn check(
+        &self,
+        path: &Path,
+        network: Architecture,
+        preset: Preset,
+        normalization: NormalizationConfig,
+    ) -> Result<(), Error> {
+        if (network, preset, normalization) == (self.network, self.preset, self.normalization) {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "{} says that it holds {} ({}) for pixels normalized as `{}`, not {network} ({preset}) \
+             for `{}`: leave the options out, and the file decides",
+            path.display(),
+            self.network,
+            self.preset,
+            name(self.normalization),
+            name(normalization)
+        )))
+    }
+}
+
+/// The refusal of a file that has no description, where no option takes its place.
+pub(crate) fn undescribed(path: &Path) -> Error {
+    Error::Usage(format!(
+        "{} does not say which network its weights are of, as files of this program do: name it with \
+         --network",
+        path.display()
+    ))
+}
+
+/// As in a config.
+pub(crate) fn name(normalization: NormalizationConfig) -> &'static str {
+    match normalization {
+        NormalizationConfig::Unit => "unit",
+        NormalizationConfig::Standard => "standard",
+    }
+}
