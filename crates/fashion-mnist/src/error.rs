@@ -1,7 +1,4 @@
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use crate::{files::Origin, idx::IdxError};
 
@@ -76,12 +73,13 @@ pub enum Error {
     },
 
     /// A file is there, and is not the published one.
-    #[error("{} is not Fashion-MNIST's: {fault}. {}", path.display(), how_to_mend(path, *origin))]
+    #[error(
+        "{} is not Fashion-MNIST's: {fault}. Replace it by the file of {HOMEPAGE}",
+        path.display()
+    )]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// Who chose its directory.
-        origin: Origin,
         /// In what it differs.
         fault: Fault,
     },
@@ -146,13 +144,4 @@ fn how_to_add(origin: Origin) -> String {
         Origin::Argument | Origin::Environment => "",
     };
     format!("{why}Put the files of {HOMEPAGE} there, packed (.gz) or unpacked")
-}
-
-fn how_to_mend(path: &Path, origin: Origin) -> String {
-    match origin {
-        Origin::Cache if cfg!(feature = "download") => {
-            format!("Delete {} and run again: it will be downloaded", path.display())
-        }
-        _ => format!("Replace it by the file of {HOMEPAGE}"),
-    }
 }

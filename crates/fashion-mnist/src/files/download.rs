@@ -1,7 +1,7 @@
 //! Downloads of the published files, from the first mirror that delivers them.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Read, Write},
     path::Path,
     time::Duration,
@@ -100,7 +100,11 @@ fn receive(response: Response<Body>, file: &Published) -> Result<Vec<u8>, String
 fn store(bytes: &[u8], dir: &Path, name: &str) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(dir)?;
     file.write_all(bytes)?;
+    // On the disk before it has its name: after a power cut there is never an empty file under it.
+    file.as_file().sync_all()?;
     file.persist(dir.join(name))?;
+    // The name too, where a folder can be opened; on Windows it cannot.
+    File::open(dir).and_then(|folder| folder.sync_all()).ok();
     Ok(())
 }
 
@@ -115,7 +119,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::tests::Sample;
+    use super::super::{Files, Origin, tests::Sample};
     use super::*;
 
     /// A server on this machine that answers one request after the other, and then no more.
@@ -176,14 +180,17 @@ mod tests {
     }
 
     fn download_in(dir: &TempDir, servers: &[&Server], samples: &[&Sample]) -> Result<(), Error> {
-        let agent = Agent::config_builder()
+        let mirrors: Vec<_> = servers.iter().map(|server| server.url.as_str()).collect();
+        let files: Vec<_> = samples.iter().map(|sample| &sample.published).collect();
+        download_from(&mirrors, &agent(), &files, &dir.path().join("made/on/demand"))
+    }
+
+    fn agent() -> Agent {
+        Agent::config_builder()
             .proxy(None)
             .timeout_per_read(Some(Duration::from_secs(1)))
             .build()
-            .into();
-        let mirrors: Vec<_> = servers.iter().map(|server| server.url.as_str()).collect();
-        let files: Vec<_> = samples.iter().map(|sample| &sample.published).collect();
-        download_from(&mirrors, &agent, &files, &dir.path().join("made/on/demand"))
+            .into()
     }
 
     /// Names and contents of the files in the directory of the downloads.
@@ -287,6 +294,57 @@ mod tests {
         assert!(lines[4].contains("made/on/demand") && lines[4].contains("FASHION_MNIST_DIR"));
         assert_eq!(servers[0].asked(), ["/images.gz"]);
         assert_eq!(stored(&dir), []);
+    }
+
+    /// Reads the sample in a directory where its file is damaged, with one good server to ask.
+    fn read_damaged(
+        damaged: &[u8],
+        origin: Origin,
+        answers: Vec<Vec<u8>>,
+    ) -> (Result<Vec<u8>, Error>, Vec<String>, Vec<(String, Vec<u8>)>) {
+        let dir = TempDir::new().unwrap();
+        let folder = dir.path().join("made/on/demand");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("images.gz"), damaged).unwrap();
+        let server = Server::new(answers);
+        let read = Files { dir: folder, origin }
+            .read_or_replace(&Sample::images().published, |files, dir| {
+                download_from(&[&server.url], &agent(), files, dir)
+            });
+        (read, server.asked(), stored(&dir))
+    }
+
+    #[test]
+    fn a_damaged_file_in_the_cache_is_downloaded_again() {
+        let (images, labels) = (Sample::images(), Sample::labels());
+        let mut flipped = images.gz.clone();
+        flipped[20] ^= 1;
+        for damaged in [&[][..], &images.gz[..20], &flipped, &labels.gz] {
+            let (read, asked, stored) = read_damaged(damaged, Origin::Cache, vec![good(&images)]);
+            assert_eq!(read.unwrap(), &images.idx[16..]);
+            assert_eq!(asked, ["/images.gz"]);
+            assert_eq!(stored, [("images.gz".into(), images.gz.clone())]);
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_stays_where_no_better_one_can_be_had() {
+        let (read, _, stored) = read_damaged(b"", Origin::Cache, vec![status("403 Forbidden")]);
+        let error = read.unwrap_err();
+        assert!(matches!(error, Error::Download { .. }) && error.is_unavailable());
+        assert_eq!(stored, [("images.gz".into(), vec![])]);
+    }
+
+    #[test]
+    fn a_damaged_file_in_a_directory_that_was_named_is_an_error() {
+        for origin in [Origin::Argument, Origin::Environment] {
+            let (read, asked, stored) = read_damaged(b"", origin, vec![good(&Sample::images())]);
+            let error = read.unwrap_err();
+            assert!(matches!(error, Error::Wrong { .. }) && !error.is_unavailable());
+            assert!(error.to_string().contains("images.gz is not Fashion-MNIST's"), "{error}");
+            assert_eq!(asked, [""; 0]);
+            assert_eq!(stored, [("images.gz".into(), vec![])]);
+        }
     }
 
     #[test]
