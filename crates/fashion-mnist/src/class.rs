@@ -1,7 +1,5 @@
 use std::fmt;
 
-use serde::Serialize;
-
 /// What an image of Fashion-MNIST shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -58,12 +56,14 @@ impl Class {
         }
     }
 
-    /// The number that stands for this class in the label files, 0 to 9.
-    pub fn label(self) -> u8 {
-        self as u8
-    }
-
-    /// The class that `label` stands for; `None` above 9.
+    /// The class that `label` stands for in the label files; `None` above 9.
+    ///
+    /// ```
+    /// use fashion_mnist::Class;
+    ///
+    /// assert_eq!(Class::from_label(8), Some(Class::Bag));
+    /// assert_eq!(Class::from_label(10), None);
+    /// ```
     pub fn from_label(label: u8) -> Option<Self> {
         Self::ALL.get(usize::from(label)).copied()
     }
@@ -76,8 +76,7 @@ impl fmt::Display for Class {
 }
 
 /// A part of the data set, by its use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     /// What the weights are fitted to.
     Train,
@@ -116,7 +115,7 @@ mod tests {
             (8, "Bag"),
             (9, "Ankle boot"),
         ];
-        assert_eq!(Class::ALL.map(|class| (class.label(), class.name())), table);
+        assert_eq!(Class::ALL.map(|class| (class as u8, class.name())), table);
         for (label, name) in table {
             assert_eq!(Class::from_label(label).unwrap().to_string(), name);
         }

@@ -107,9 +107,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// Grey images with their labels, in memory as bytes.
+/// Grayscale images with their labels, in memory as bytes.
 ///
-/// Cheap to clone. As Burn's [`Dataset`] it gives single [`Item`]s.
+/// Cheap to clone. As Burn's [`Dataset`] it gives single [`Item`]s, for a batcher of one's own or
+/// for a look at an image:
+///
+/// ```no_run
+/// use burn::data::dataset::Dataset;
+/// use fashion_mnist::{Class, FashionMnist, Item, Split};
+///
+/// let data = FashionMnist::find(None)?;
+/// let Item { pixels, label } = data.split(Split::Test).get(0)?;
+/// println!("{:?}, its middle is {}", Class::from_label(label), pixels[14 * 28 + 14]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Images {
     pixels: Arc<[u8]>,
