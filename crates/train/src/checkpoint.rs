@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -227,7 +228,10 @@ impl Checkpoint {
     /// If the file cannot be read.
     pub fn optimizer(&self, fresh: ModuleOptimizer) -> Result<ModuleOptimizer, Error> {
         let record = OptimizerRecord::load(self.path.join(OPTIMIZER));
-        Ok(fresh.load_record(record.map_err(|error| self.damaged(&error))?))
+        let record = record.map_err(|error| self.damaged(&error))?;
+        // Burn panics where a tensor belongs to no parameter.
+        catch_unwind(AssertUnwindSafe(|| fresh.load_record(record)))
+            .map_err(|_| self.damaged(&"it is not the optimizer's"))
     }
 
     /// The weights that were validated: their average where the run keeps one.
@@ -247,5 +251,29 @@ impl Checkpoint {
             "the checkpoint {} is not one of this run's config.toml: {error}",
             self.path.display()
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::optimizer::optimizer;
+
+    #[test]
+    fn tensors_of_no_parameter_are_no_optimizers_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = burn_pack::Bytes::from_bytes_vec(vec![0; 4]);
+        let (dtype, shape) = (burn_pack::DType::F32, burn_pack::Shape::from([1]));
+        let tensor = burn_pack::Tensor::new("velocity".to_owned(), dtype, shape, None, bytes);
+        burn_pack::Writer::new(vec![tensor]).write_to_file(folder.path().join(OPTIMIZER)).unwrap();
+
+        let config = Config::load(None, &[]).unwrap();
+        let fresh = optimizer(&config.optimizer, &Classifier::new(&config, &Device::flex()));
+        let path = folder.path().to_owned();
+        let checkpoint = Checkpoint { path, state: State::default() };
+        let error = checkpoint.optimizer(fresh).err().unwrap().to_string();
+        assert!(error.ends_with("it is not the optimizer's"), "{error}");
     }
 }

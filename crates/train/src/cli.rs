@@ -1,6 +1,7 @@
 //! The arguments of the program, and what its end tells the shell.
 
 use std::{
+    ffi::OsString,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -280,7 +281,13 @@ impl TrainArgs {
 /// Runs the program with the arguments of its process: 0 if it did what it was asked, 2 if it was
 /// asked for what cannot be, 130 if it was stopped, 1 if it failed.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    run_with(std::env::args_os())
+}
+
+/// [`run`] with these arguments, the program's name before them. Arguments that are no command end
+/// the process.
+pub fn run_with(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         // A sentence at the end says it.
         std::panic::set_hook(Box::new(|_| {}));

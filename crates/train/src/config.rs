@@ -415,6 +415,10 @@ impl Config {
         let (key, value) = assignment
             .split_once('=')
             .ok_or("expected KEY=VALUE, such as `--set optimizer.learning_rate=0.5`")?;
+        // A table in a table in a table and so on would overflow the stack.
+        if key.split('.').nth(2).is_some() {
+            return Err("expected a key in one section at most, such as `data.limit`".to_owned());
+        }
         // What is not a TOML value is a string without its quotes.
         let value = toml::Table::from_str(&format!("value = {value}"))
             .ok()

@@ -41,6 +41,7 @@ mod schedule;
 mod stop;
 mod tensorboard;
 
+pub use commands::report_page;
 pub use config::Config;
 pub use device::DeviceName;
 pub use error::Error;

@@ -141,6 +141,30 @@ pub struct TestReport {
     pub weights: Vec<Weight>,
 }
 
+impl TestReport {
+    /// What is wrong with numbers that must fit each other, if they come from a file.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { classes, confusion, filters, .. } = self;
+        if confusion.len() != classes.len()
+            || confusion.iter().any(|row| row.len() != classes.len())
+        {
+            return Err(format!("the confusion matrix is not of the {} classes", classes.len()));
+        }
+        // Twice the images are still a `u32`.
+        let images: u64 = confusion.iter().flatten().map(|&count| u64::from(count)).sum();
+        if images > u64::from(u32::MAX) / 2 {
+            return Err(format!("the confusion matrix counts {images} images"));
+        }
+        if let Some(Filters { shape, values }) = filters {
+            let size = shape.iter().try_fold(1, |size: usize, side| size.checked_mul(*side));
+            if size != Some(values.len()) {
+                return Err(format!("filters of {shape:?} are not {} values", values.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A test image that was taken for another class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mistake {

@@ -128,6 +128,14 @@ fn a_wrong_override_is_named_with_the_nearest_right_one() {
 }
 
 #[test]
+fn an_override_of_many_sections_is_refused() {
+    for key in ["data.limit.x", &"a.".repeat(100_000)] {
+        let message = refusal(&[&format!("{key}=1")]);
+        assert!(message.ends_with("expected a key in one section at most, such as `data.limit`"));
+    }
+}
+
+#[test]
 fn values_of_the_wrong_type_or_range_are_refused() {
     assert!(refusal(&["epochs=ten"]).contains("expected a whole number above 0"));
     assert!(refusal(&["epochs=0"]).contains("expected a whole number above 0"));

@@ -19,6 +19,7 @@ pub(crate) use export::export;
 pub(crate) use networks::networks;
 pub(crate) use predict::predict;
 pub(crate) use report::report;
+pub use report::report_page;
 pub(crate) use resume::resume;
 pub(crate) use serve::serve;
 pub(crate) use summary::summary;

@@ -4,6 +4,7 @@ use crate::{
     Error,
     cli::ReportArgs,
     progress::say,
+    record::TestReport,
     report::{Run, page},
     run_dir::{cannot_write, is_run, read, read_lines},
 };
@@ -36,12 +37,18 @@ fn write(runs: &[Run], out: &Path) -> Result<(), Error> {
     std::fs::write(out, page(runs)).map_err(|source| cannot_write(out, source))
 }
 
+const TEST: &str = "test.json";
+
 /// What a run's folder tells.
 fn of(path: &Path) -> Result<Run, Error> {
     is_run(path)?;
     let config = path.join("config.toml");
     let config = std::fs::read_to_string(&config)
         .map_err(|error| Error::Usage(format!("cannot read {}: {error}", config.display())))?;
+    let test: Option<TestReport> = read(path, TEST)?;
+    if let Some(Err(why)) = test.as_ref().map(TestReport::check) {
+        return Err(Error::Usage(format!("{}: {why}", path.join(TEST).display())));
+    }
     let name = path.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
     Ok(Run {
         name: name.unwrap_or_else(|| path.into()).to_string_lossy().into_owned(),
@@ -50,6 +57,16 @@ fn of(path: &Path) -> Result<Run, Error> {
         epochs: read_lines(path, "metrics.jsonl")?,
         steps: read_lines(path, "steps.jsonl")?,
         result: read(path, "result.json")?,
-        test: read(path, "test.json")?,
+        test,
     })
+}
+
+/// The page of `train report` about a run, or comparing several: HTML, made of the runs' folders.
+///
+/// # Errors
+///
+/// If one is not the folder of a run, or a file in it cannot be read.
+pub fn report_page(runs: &[PathBuf]) -> Result<String, Error> {
+    let runs = runs.iter().map(|path| of(path)).collect::<Result<Vec<_>, _>>()?;
+    Ok(page(&runs))
 }

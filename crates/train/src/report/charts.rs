@@ -109,8 +109,8 @@ pub fn swatch(line: usize) -> Markup {
 /// Each point stands for so many.
 fn means(points: &[(usize, f64)], together: usize) -> Vec<(usize, f64)> {
     let means = points.chunks(together).map(|bucket| {
-        let (x, y) = bucket.iter().fold((0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
-        (x / bucket.len(), y / bucket.len() as f64)
+        let (x, y) = bucket.iter().fold((0, 0.0), |sum, at| (sum.0 + at.0 as u128, sum.1 + at.1));
+        ((x / bucket.len() as u128) as usize, y / bucket.len() as f64)
     });
     means.collect()
 }

@@ -109,6 +109,39 @@ fn what_is_not_finite_is_left_out_of_the_charts() {
     assert_eq!(none.into_string(), "");
 }
 
+/// What a file may say, though no program wrote it.
+#[test]
+fn numbers_that_do_not_fit_each_other_are_refused_with_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.toml"), "").unwrap();
+    let page = |change: fn(&mut TestReport)| {
+        let mut test = finished(1, 0).test.unwrap();
+        change(&mut test);
+        let test = serde_json::to_vec(&test).unwrap();
+        std::fs::write(folder.path().join("test.json"), test).unwrap();
+        crate::report_page(&[folder.path().to_owned()])
+    };
+    page(|_| ()).unwrap();
+    let changes: [(fn(&mut TestReport), &str); 5] = [
+        (|test| test.confusion[3] = vec![1], "not of the 10 classes"),
+        (|test| drop(test.confusion.pop()), "not of the 10 classes"),
+        (|test| test.confusion[3] = vec![u32::MAX; 10], "counts 42949"),
+        (|test| test.filters.as_mut().unwrap().shape[0] = 7, "filters of [7, 1, 5, 5] are not 150"),
+        (|test| test.filters.as_mut().unwrap().shape[0] = usize::MAX, "are not 150 values"),
+    ];
+    for (change, expected) in changes {
+        let error = page(change).unwrap_err().to_string();
+        assert!(error.contains("test.json: ") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn steps_of_any_number_are_averaged() {
+    let points = (0..801).map(|step| (usize::MAX - step, 0.5)).collect();
+    let figure = charts::figure("Loss", &[Line { name: "Training", points }]).into_string();
+    assert!(figure.contains("Loss, means of 3"));
+}
+
 #[test]
 fn a_single_point_is_marked() {
     for value in [0.0, 1e-9, 0.3, -7.0, 1e12] {
