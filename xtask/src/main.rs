@@ -6,13 +6,15 @@ use clap::{Parser, Subcommand};
 use train::{DeviceName, Error, device};
 
 mod bench;
+mod fuzz;
 mod reproduce;
 mod torchvision;
 
 /// Keeps freed memory, where the system's allocator gives large pieces back and the next use of them
-/// would be timed as the work of whoever comes first.
+/// would be timed as the work of whoever comes first. Counted for the fuzzing.
 #[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static GLOBAL: fuzz::memory::Counting<mimalloc::MiMalloc> =
+    fuzz::memory::Counting(mimalloc::MiMalloc);
 
 /// Developer chores.
 #[derive(Debug, Parser)]
@@ -29,6 +31,8 @@ enum Chore {
         #[arg(long, global = true)]
         json: bool,
     },
+    /// Feeds damaged files to all that reads what it cannot trust.
+    Fuzz(fuzz::Arguments),
     /// Trains the configs of configs/d2l and configs/best, the cheapest first, and writes the results
     /// to assets/reproduce.md. A run that has ended is not trained again, one that was broken off goes
     /// on.
@@ -81,6 +85,7 @@ fn run(chore: Chore) -> Result<(), Error> {
             bench::prediction::run(&device::choose(device)?.found, json);
             Ok(())
         }
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Reproduce(arguments) => reproduce::run(&arguments),
         Chore::Torchvision { python, networks } => torchvision::run(&python, networks),
         Chore::Bench { part: Part::BatchNorm { alone, relu }, device, json } => {
