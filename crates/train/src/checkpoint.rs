@@ -2,6 +2,10 @@
 //!
 //! The order of the images and their augmentation need no state: they are functions of the seed and
 //! the epoch.
+//!
+//! A checkpoint is a folder `epoch-N` with its checksums. It is written under another name, and taken
+//! away under another name, so that `epoch-N` is always whole; what a kill leaves of the others is
+//! removed at the next start.
 
 use std::{
     fs::{self, File},
@@ -16,14 +20,16 @@ use burn::{
     store::ModuleRecord,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     Config, Error,
     average::Average,
     classifier::Classifier,
+    config::WeightsConfig,
     journal::Lengths,
     record::Epoch,
-    run_dir::{RunDir, cannot_write, write_to_disk},
+    run_dir::{PART, RunDir, cannot_write, with_ending, write_to_disk},
 };
 
 /// What a run is made of beside tensors.
@@ -47,12 +53,16 @@ impl State {
     /// The epoch with the lowest validation loss, counted from 1: the first of equals, or the last
     /// of all if none has a loss that is a number. 0 if none has ended.
     pub fn best_epoch(&self) -> usize {
-        let numbers = self.epochs.iter().filter(|epoch| epoch.validation_loss.is_finite());
-        // As precise as the losses are: a number that was written down and read again may be another
-        // in its last bit.
-        let loss = |epoch: &Epoch| epoch.validation_loss as f32;
-        let best = numbers.min_by(|a, b| loss(a).total_cmp(&loss(b)));
-        best.or(self.epochs.last()).map_or(0, |epoch| epoch.epoch)
+        self.ranking().first().copied().unwrap_or(0)
+    }
+
+    /// The epochs, counted from 1, by their validation loss: the best comes first, and those without a
+    /// number last.
+    fn ranking(&self) -> Vec<usize> {
+        let (mut ranked, rest): (Vec<&Epoch>, _) =
+            self.epochs.iter().partition(|epoch| epoch.validation_loss.is_finite());
+        ranked.sort_by(|a, b| a.validation_loss.total_cmp(&b.validation_loss));
+        ranked.into_iter().chain(rest.into_iter().rev()).map(|epoch| epoch.epoch).collect()
     }
 }
 
@@ -65,9 +75,16 @@ pub struct Checkpoint {
 }
 
 const CLASSIFIER: &str = "classifier.bpk";
-const AVERAGE: &str = "average.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
-const STATE: &str = "state.json";
+/// Only of a run that keeps one.
+const AVERAGE: &str = "average.bpk";
+/// TOML, for it keeps every bit of a number, and knows NaN.
+const STATE: &str = "state.toml";
+/// The SHA-256 of each of the others, as `sha256sum --check` reads them.
+const CHECKSUMS: &str = "SHA256SUMS";
+
+/// What the name of a checkpoint ends with while it is removed.
+const OLD: &str = ".old";
 
 /// Where the state of a run after `epoch`, counted from 1, is kept.
 pub fn path(run: &Path, epoch: usize) -> PathBuf {
@@ -87,24 +104,27 @@ pub fn save(
     optimizer: &ModuleOptimizer,
     average: Option<&Average>,
 ) -> Result<(), Error> {
-    let epoch = state.epochs.len();
-    let path = path(run.path(), epoch);
-    let part = path.with_extension("part");
+    let path = path(run.path(), state.epochs.len());
+    let part = with_ending(&path, PART);
     let write = || -> io::Result<()> {
         if part.exists() {
             fs::remove_dir_all(&part)?;
         }
         fs::create_dir_all(&part)?;
-        let bytes = classifier.clone().into_record().into_bytes().map_err(io::Error::other)?;
-        write_to_disk(&part.join(CLASSIFIER), &bytes)?;
-        let bytes = optimizer.to_record().into_bytes().map_err(io::Error::other)?;
-        write_to_disk(&part.join(OPTIMIZER), &bytes)?;
+        let mut checksums = String::new();
+        let mut keep = |name: &str, bytes: &[u8]| {
+            checksums += &format!("{}  {name}\n", sha256(bytes));
+            write_to_disk(&part.join(name), bytes)
+        };
+        let record = classifier.clone().into_record();
+        keep(CLASSIFIER, &record.into_bytes().map_err(io::Error::other)?)?;
+        keep(OPTIMIZER, &optimizer.to_record().into_bytes().map_err(io::Error::other)?)?;
         if let Some(average) = average {
             let record = average.classifier.clone().into_record();
-            write_to_disk(&part.join(AVERAGE), &record.into_bytes().map_err(io::Error::other)?)?;
+            keep(AVERAGE, &record.into_bytes().map_err(io::Error::other)?)?;
         }
-        let state = serde_json::to_vec(state).expect("plain values are JSON");
-        write_to_disk(&part.join(STATE), &state)?;
+        keep(STATE, toml::to_string(state).map_err(io::Error::other)?.as_bytes())?;
+        write_to_disk(&part.join(CHECKSUMS), checksums.as_bytes())?;
         if path.exists() {
             // Of an earlier attempt to which a run could not go back.
             fs::remove_dir_all(&path)?;
@@ -119,59 +139,117 @@ pub fn save(
         fs::remove_dir_all(&part).ok();
         cannot_write(&path, source)
     })?;
-
-    let best = state.best_epoch();
-    for (old, path) in list(run.path()) {
-        if old != best && old + 1 < epoch {
-            // Renamed first, so that one that is half gone is never taken for a whole one.
-            let gone = path.with_extension("old");
-            fs::remove_dir_all(&gone).ok();
-            fs::rename(&path, &gone).and_then(|()| fs::remove_dir_all(&gone)).ok();
-        }
-    }
+    prune(run.path(), state);
     Ok(())
 }
 
-/// The last checkpoint of a run that can be read; `None` if there is none at all.
-///
-/// # Errors
-///
-/// If there are some, and none can be read.
-pub fn latest(run: &Path) -> Result<Option<Checkpoint>, Error> {
-    let mut first = None;
-    for (_, path) in list(run).into_iter().rev() {
-        match open(&path) {
-            Ok(checkpoint) => return Ok(Some(checkpoint)),
-            Err(error) => {
-                eprintln!("warning: {error}");
-                first.get_or_insert(error);
-            }
+/// Takes away all checkpoints before the state's, but for the last and the best.
+fn prune(run: &Path, state: &State) {
+    let best = state.best_epoch();
+    for (epoch, path) in list(run) {
+        if epoch != best && epoch + 1 < state.epochs.len() {
+            let old = with_ending(&path, OLD);
+            fs::remove_dir_all(&old).ok();
+            fs::rename(&path, &old).and_then(|()| fs::remove_dir_all(&old)).ok();
         }
     }
-    first.map_or(Ok(None), Err)
 }
 
-/// The checkpoint of one epoch.
+/// Finishes what a kill may have broken off before this state was reached: checkpoints that were being
+/// written or taken away.
+pub fn tidy(run: &RunDir, state: &State) {
+    for entry in fs::read_dir(run.path().join("checkpoints")).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let whole = name
+            .to_str()
+            .and_then(|name| [PART, OLD].iter().find_map(|end| name.strip_suffix(end)));
+        if whole.and_then(epoch_of).is_some() {
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+    prune(run.path(), state);
+}
+
+/// The last checkpoint of a run that is sound, with a warning for each after it that is not; `None` if
+/// the run has none at all.
 ///
 /// # Errors
 ///
-/// If there is none, or it is damaged.
-pub fn of_epoch(run: &Path, epoch: usize) -> Result<Checkpoint, Error> {
-    open(&path(run, epoch))
+/// If there are some, and none is sound.
+pub fn latest(run: &Path) -> Result<Option<Checkpoint>, Error> {
+    let paths: Vec<_> = list(run).into_iter().rev().map(|(_, path)| path).collect();
+    if paths.is_empty() { Ok(None) } else { first_sound(run, paths).map(Some) }
 }
 
-fn open(path: &Path) -> Result<Checkpoint, Error> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Error::Usage(format!("cannot read the checkpoint {}: {error}", path.display()))
+/// The checkpoint with the weights that a run in this state ends with. If it is not sound, the next best
+/// one that is, with a warning.
+///
+/// # Errors
+///
+/// If none is sound.
+pub fn to_keep(run: &Path, state: &State, weights: WeightsConfig) -> Result<Checkpoint, Error> {
+    let epochs = match weights {
+        WeightsConfig::Best => state.ranking(),
+        WeightsConfig::Last => (1..=state.epochs.len()).rev().collect(),
     };
-    let text = fs::read(path.join(STATE)).map_err(|error| unreadable(&error))?;
-    let state = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
-    // The parts must be readable before anything relies on them.
-    let average = Some(AVERAGE).filter(|name| path.join(name).exists());
-    for part in [CLASSIFIER, OPTIMIZER].into_iter().chain(average) {
-        burn_pack::Reader::from_file(path.join(part)).map_err(|error| unreadable(&error))?;
+    let wanted = epochs.first().copied();
+    // Of the others, most were taken away.
+    let paths = epochs.into_iter().map(|epoch| (epoch, path(run, epoch)));
+    let paths = paths.filter(|(epoch, path)| Some(*epoch) == wanted || path.exists());
+    first_sound(run, paths.map(|(_, path)| path))
+}
+
+fn first_sound(run: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Result<Checkpoint, Error> {
+    let mut damaged = false;
+    for path in paths {
+        match open(&path) {
+            Ok(checkpoint) => {
+                if damaged {
+                    eprintln!("warning: {} is taken instead", path.display());
+                }
+                return Ok(checkpoint);
+            }
+            Err(error) => eprintln!("warning: {error}"),
+        }
+        damaged = true;
     }
+    Err(Error::Usage(format!(
+        "no checkpoint of the run {} is sound: put one back from a copy, or begin a new run",
+        run.display()
+    )))
+}
+
+/// A checkpoint all of whose files are what was written.
+fn open(path: &Path) -> Result<Checkpoint, Error> {
+    let damaged = |name: &str, why: &dyn std::fmt::Display| {
+        Error::Usage(format!("the checkpoint {} is damaged: {name}: {why}", path.display()))
+    };
+    let read = |name: &str| fs::read(path.join(name)).map_err(|error| damaged(name, &error));
+    let checksums = String::from_utf8(read(CHECKSUMS)?);
+    let checksums = checksums.map_err(|error| damaged(CHECKSUMS, &error))?;
+    let mut state = Vec::new();
+    for name in [CLASSIFIER, OPTIMIZER, AVERAGE, STATE] {
+        let sum = checksums.lines().find_map(|line| line.strip_suffix(name)?.strip_suffix("  "));
+        if name == AVERAGE && sum.is_none() && !path.join(name).exists() {
+            continue;
+        }
+        let bytes = read(name)?;
+        if sum != Some(&*sha256(&bytes)) {
+            return Err(damaged(name, &"its content is not what was written"));
+        }
+        state = bytes;
+    }
+    let state = toml::from_slice(&state).map_err(|error| damaged(STATE, &error))?;
     Ok(Checkpoint { path: path.to_owned(), state })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The epoch of a checkpoint's folder.
+fn epoch_of(name: &str) -> Option<usize> {
+    name.strip_prefix("epoch-")?.parse().ok()
 }
 
 /// The epochs with checkpoints, in their order, and where they are.
@@ -179,11 +257,7 @@ fn list(run: &Path) -> Vec<(usize, PathBuf)> {
     let Ok(entries) = fs::read_dir(run.join("checkpoints")) else { return Vec::new() };
     let mut found: Vec<(usize, PathBuf)> = entries
         .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            let epoch = name.to_str()?.strip_prefix("epoch-")?.parse().ok()?;
-            Some((epoch, entry.path()))
-        })
+        .filter_map(|entry| Some((epoch_of(entry.file_name().to_str()?)?, entry.path())))
         .collect();
     found.sort_unstable();
     found

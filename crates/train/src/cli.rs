@@ -48,7 +48,8 @@ enum Command {
     Report(ReportArgs),
     /// Writes the weights of a run in another format.
     Export(ExportArgs),
-    /// Trains with every combination of some values, one run after the other.
+    /// Trains with every combination of some values, one run after the other; the same command goes on
+    /// with a sweep that was broken off.
     Sweep(SweepArgs),
     /// Lets other machines compute on the devices of this one.
     Serve(ServeArgs),
@@ -139,9 +140,13 @@ pub(crate) struct SweepArgs {
     #[arg(long = "set", value_name = "KEY=VALUE,...", required = true)]
     pub overrides: Vec<String>,
 
-    /// A new folder for the runs [default: runs/sweep-NUMBER].
+    /// A folder for the runs, new or of this sweep, which then goes on [default: runs/sweep-NUMBER].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Tests the best by validation accuracy, with all of its seeds; without this nothing is tested.
+    #[arg(long)]
+    pub test_best: bool,
 
     /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
     #[arg(long, value_name = "DIR")]

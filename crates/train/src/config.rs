@@ -61,6 +61,9 @@ pub struct Config {
     /// Which epoch's weights the run ends with.
     #[serde(default)]
     pub weights: WeightsConfig,
+    /// Whether the run ends with a look at the test images.
+    #[serde(default = "yes")]
+    pub test: bool,
     /// What computes the batch normalization.
     #[serde(default)]
     pub batch_norm: BatchNormConfig,
@@ -86,7 +89,7 @@ pub struct Config {
     pub early_stopping: Option<EarlyStoppingConfig>,
 }
 
-/// Which epoch's weights a run ends with: they are tested, and saved as `model.bpk`.
+/// Which epoch's weights a run ends with: they are saved as `model.bpk`, and tested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightsConfig {
@@ -712,6 +715,10 @@ fn rising_shares<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>,
             "expected rising shares of the run, each from 0 to below 1, not {shares:?}"
         ))),
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> NonZeroUsize {

@@ -1,7 +1,7 @@
 //! What is measured, written down as it comes: JSON lines, and the same for TensorBoard.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error,
     record::{Epoch, Step},
-    run_dir::cannot_write,
+    run_dir::{cannot_write, open_to_grow},
     tensorboard::EventFile,
 };
 
@@ -36,16 +36,11 @@ impl Journal {
     /// Opens the files of a run, cut to these lengths: 0 for a new one.
     pub fn open(run: &Path, lengths: Lengths) -> Result<Self, Error> {
         let open = || -> io::Result<Self> {
-            // Of TensorBoard's file nothing else depends.
-            EventFile::truncate(run, lengths.events).or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
             Ok(Self {
                 path: run.to_owned(),
                 steps: Lines::open(&run.join("steps.jsonl"), lengths.steps)?,
                 epochs: Lines::open(&run.join("metrics.jsonl"), lengths.epochs)?,
-                events: EventFile::open(run)?,
+                events: EventFile::open(run, lengths.events)?,
             })
         };
         open().map_err(|source| cannot_write(run, source))
@@ -109,10 +104,9 @@ struct Lines {
 
 impl Lines {
     fn open(path: &Path, length: u64) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        // Shorter than it was, if the machine went down with it.
-        let length = length.min(file.metadata()?.len());
-        file.set_len(length)?;
+        let whole =
+            |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let (file, length) = open_to_grow(path, length, whole)?;
         Ok(Self { file: BufWriter::new(file), length })
     }
 

@@ -15,6 +15,7 @@
 //! | [`record`], [`run_dir`], `journal`, `tensorboard` | what a run writes down, and where |
 //! | `health`, `stop`, `progress` | what goes wrong, who ends it, what a person sees meanwhile |
 //! | `report` | the page about a run |
+//! | `sweep` | which runs a sweep is made of, what they are called, what they come to together |
 //! | `commands` | what each command does: the place where the others meet |
 
 #![warn(missing_docs)]
@@ -39,6 +40,7 @@ mod report;
 pub mod run_dir;
 mod schedule;
 mod stop;
+mod sweep;
 mod tensorboard;
 
 pub use commands::report_page;

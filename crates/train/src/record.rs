@@ -7,6 +7,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
+/// [`number`], which may be missing.
+fn number_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    number(deserializer).map(Some)
+}
+
 /// [`number`], of many.
 fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
     let numbers = Vec::<Option<f32>>::deserialize(deserializer)?;
@@ -110,14 +115,22 @@ pub struct RunResult {
     pub stopped: Option<String>,
     /// The seed of the run.
     pub seed: u64,
-    /// The epoch whose weights were tested, counted from 1.
+    /// The epoch, counted from 1, whose weights the run ends with: they are in `model.bpk`, and were
+    /// tested if the run tests.
     pub tested_epoch: usize,
-    /// Share of the test images whose class was predicted, from 0 to 1.
+    /// Share of the validation images whose class these weights predicted, from 0 to 1.
     #[serde(deserialize_with = "number")]
-    pub test_accuracy: f64,
+    pub validation_accuracy: f64,
+    /// Mean cross entropy of the validation images.
+    #[serde(deserialize_with = "number")]
+    pub validation_loss: f64,
+    /// Share of the test images whose class was predicted, from 0 to 1; missing if the run does not
+    /// test.
+    #[serde(default, deserialize_with = "number_or_none", skip_serializing_if = "Option::is_none")]
+    pub test_accuracy: Option<f64>,
     /// Mean cross entropy of the test images.
-    #[serde(deserialize_with = "number")]
-    pub test_loss: f64,
+    #[serde(default, deserialize_with = "number_or_none", skip_serializing_if = "Option::is_none")]
+    pub test_loss: Option<f64>,
     /// Images trained on per second, over all epochs; validation is not counted.
     #[serde(deserialize_with = "number")]
     pub train_images_per_second: f64,

@@ -8,17 +8,16 @@
 //!   metrics.jsonl     one line per epoch             } as they come
 //!   events.out.…      the same for TensorBoard       }
 //!   checkpoints/      epoch-N/ after epoch N: the last two epochs and the one with the lowest
-//!                     validation loss
-//!   model.bpk         the weights that were tested          }
-//!   test.json         what they take for what               } written at the end
+//!                     validation loss, each with its checksums
+//!   model.bpk         the weights that the run ends with    }
+//!   test.json         what they take for what, if tested    } written at the end
 //!   result.json       how well they did                     }
 //!   report.html       all of it, to look at                 }
 //! ```
 
 use std::{
-    ffi::OsString,
     fs::{self, File, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -41,7 +40,10 @@ pub struct RunDir {
 const BURN: &str = "0.22.1";
 
 /// The file that is locked.
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
+
+/// What the name of a file ends with that is not whole yet.
+pub(crate) const PART: &str = ".part";
 
 impl RunDir {
     /// Makes the folder: `path`, or without one the first free number of `runs/NETWORK-NUMBER`.
@@ -54,11 +56,7 @@ impl RunDir {
         let path = match path {
             Some(path) => {
                 // These may be left of a run that was killed as it began.
-                let begun = [LOCK, "config.toml.part"].map(OsString::from);
-                let used = fs::read_dir(path).is_ok_and(|mut entries| {
-                    entries.any(|entry| entry.is_ok_and(|it| !begun.contains(&it.file_name())))
-                });
-                if used {
+                if holds_other_than(path, &[LOCK, "config.toml.part"]) {
                     return Err(Error::Usage(format!(
                         "the run folder {} is not empty: choose a new one, or go on with the run in \
                          it by `train resume`",
@@ -94,12 +92,15 @@ impl RunDir {
     }
 
     /// Takes the folder away again, for a run that cannot begin.
-    pub fn discard(&self) {
+    pub fn discard(self) {
+        let Self { path, _lock } = self;
+        // On Windows, a file that is open keeps its folder.
+        drop(_lock);
         // What else is there is not the run's, and keeps the folder.
         for file in ["config.toml", LOCK] {
-            fs::remove_file(self.path.join(file)).ok();
+            fs::remove_file(path.join(file)).ok();
         }
-        fs::remove_dir(&self.path).ok();
+        fs::remove_dir(&path).ok();
     }
 
     /// Writes what is known before the run begins.
@@ -135,13 +136,7 @@ impl RunDir {
     ///
     /// If the file cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
-        let path = self.path.join(name);
-        let part = self.path.join(format!("{name}.part"));
-        let written = write_to_disk(&part, content).and_then(|()| fs::rename(&part, &path));
-        written.map_err(|source| {
-            fs::remove_file(&part).ok();
-            cannot_write(&path, source)
-        })
+        write_whole(&self.path.join(name), content)
     }
 }
 
@@ -162,6 +157,12 @@ impl Environment {
             data_source,
         }
     }
+}
+
+/// Whether there are files in the folder beside those of these names.
+pub(crate) fn holds_other_than(folder: &Path, names: &[&str]) -> bool {
+    let is_other = |entry: fs::DirEntry| names.iter().all(|name| entry.file_name() != *name);
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_other)))
 }
 
 /// Whether the folder is a run's.
@@ -222,13 +223,64 @@ pub(crate) fn write_to_disk(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn lock(run: &Path) -> Result<File, Error> {
-    let path = run.join(LOCK);
-    let file = File::create(&path).map_err(|source| cannot_write(&path, source))?;
+/// Writes a file: it is there whole or not at all. Where there was one, it is that or the new one.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let part = with_ending(path, PART);
+    let written = write_to_disk(&part, content).and_then(|()| fs::rename(&part, path));
+    written.map_err(|source| {
+        fs::remove_file(&part).ok();
+        cannot_write(path, source)
+    })
+}
+
+/// The path with an ending after its name.
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Opens a file that grows, or makes it, to go on after its first `length` bytes; after fewer where
+/// some are missing, as after a power cut. `whole` tells how many of the bytes it is given are whole
+/// lines or records. Returns the file at its new end, and how long it is.
+pub(crate) fn open_to_grow(
+    path: &Path,
+    length: u64,
+    whole: impl FnOnce(&[u8]) -> usize,
+) -> io::Result<(File, u64)> {
+    // Not `append`: a file opened for that alone cannot be cut on Windows.
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut bytes = Vec::new();
+    Read::by_ref(&mut file).take(length).read_to_end(&mut bytes)?;
+    let found = whole(&bytes) as u64;
+    if found < length {
+        let missing = length - found;
+        eprintln!("warning: {} has lost the last {missing} of its bytes", path.display());
+    }
+    file.set_len(found)?;
+    file.seek(SeekFrom::Start(found))?;
+    Ok((file, found))
+}
+
+/// Holds a folder, until the file is dropped.
+///
+/// # Errors
+///
+/// If another program holds it, or it cannot be written to.
+pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join(LOCK);
+    // Not cut to nothing: Windows may refuse that while another program holds it.
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|source| cannot_write(&path, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(Error::Usage(format!("another program is training in {}", run.display())))
+            Err(Error::Usage(format!("another program is training in {}", folder.display())))
         }
         // Some file systems know no locks.
         Err(TryLockError::Error(_)) => Ok(file),

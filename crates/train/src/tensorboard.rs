@@ -5,13 +5,15 @@
 //! TensorFlow's: `record_writer.h`, `event.proto` and `summary.proto`.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufWriter, Write},
     path::Path,
     time::SystemTime,
 };
 
 use prost::Message;
+
+use crate::run_dir::open_to_grow;
 
 /// TensorBoard reads every file that has "tfevents" in its name.
 const FILE_NAME: &str = "events.out.tfevents.train";
@@ -55,15 +57,14 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// Opens the folder's event file at its end, so that a resumed run goes on in the same one. If
-    /// there is none, makes it.
+    /// Opens the folder's event file to go on after its first `length` bytes, or makes one: with 0, a
+    /// new one. Of a file that was cut or spoilt before there, what TensorBoard can still read is kept.
     ///
     /// # Errors
     ///
     /// If the folder is not there, or the file cannot be written.
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(dir.join(FILE_NAME))?;
-        let position = file.metadata()?.len();
+    pub(crate) fn open(dir: &Path, length: u64) -> io::Result<Self> {
+        let (file, position) = open_to_grow(&dir.join(FILE_NAME), length, whole_records)?;
         let mut events = Self { file: BufWriter::new(file), position };
         if position == 0 {
             events.write(&Event {
@@ -73,21 +74,6 @@ impl EventFile {
             })?;
         }
         Ok(events)
-    }
-
-    /// Cuts the folder's event file off at a [`position`](Self::position), for a run that goes on
-    /// from there. To be called before the file is opened.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be written.
-    pub(crate) fn truncate(dir: &Path, position: u64) -> io::Result<()> {
-        let file = match OpenOptions::new().write(true).open(dir.join(FILE_NAME)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && position == 0 => return Ok(()),
-            file => file?,
-        };
-        // It is shorter if the machine went down with it; it is not filled up then.
-        file.set_len(position.min(file.metadata()?.len()))
     }
 
     /// Adds the values of a step, each with its name. A name's part before a slash is the group
@@ -136,6 +122,26 @@ fn record(event: &Event) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let checksums = [&length[..], &data].map(|bytes| checksum(bytes).to_le_bytes());
     [&length[..], &checksums[0], &data, &checksums[1]].concat()
+}
+
+/// How many of these bytes, from the first on, are whole records.
+fn whole_records(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(length) = first_record(&bytes[end..]) {
+        end += length;
+    }
+    end
+}
+
+/// How long the record is that the bytes begin with; `None` if it is cut off or spoilt.
+fn first_record(bytes: &[u8]) -> Option<usize> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let (length_checksum, rest) = rest.split_first_chunk::<4>()?;
+    let (data, rest) = rest.split_at_checked(u64::from_le_bytes(*length).try_into().ok()?)?;
+    let data_checksum = rest.first_chunk::<4>()?;
+    let sound = checksum(length).to_le_bytes() == *length_checksum
+        && checksum(data).to_le_bytes() == *data_checksum;
+    sound.then_some(8 + 4 + data.len() + 4)
 }
 
 /// The CRC-32C, masked as the format has it: a plain one is weak over data that itself holds CRCs.
@@ -225,7 +231,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
-        let mut events = EventFile::open(dir.path()).unwrap();
+        let mut events = EventFile::open(dir.path(), 0).unwrap();
         events.scalars(0, &[("loss", 2.5), ("rate", 0.0)]).unwrap();
         events.scalars(1, &[("loss", f64::INFINITY)]).unwrap();
         events.flush().unwrap();
@@ -242,14 +248,13 @@ mod tests {
     #[test]
     fn a_resumed_run_goes_on_at_its_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
-        let mut events = EventFile::open(dir.path()).unwrap();
+        let mut events = EventFile::open(dir.path(), 0).unwrap();
         events.scalars(1, &[("loss", 4.0)]).unwrap();
         let checkpoint = events.position();
         events.scalars(2, &[("loss", 3.0)]).unwrap();
         drop(events);
 
-        EventFile::truncate(dir.path(), checkpoint).unwrap();
-        let mut events = EventFile::open(dir.path()).unwrap();
+        let mut events = EventFile::open(dir.path(), checkpoint).unwrap();
         assert_eq!(events.position(), checkpoint);
         events.scalars(2, &[("loss", 2.0)]).unwrap();
         drop(events);
@@ -257,21 +262,35 @@ mod tests {
         assert_eq!(scalars(dir.path()), expected);
 
         // From its beginning, it gets its version again.
-        EventFile::truncate(dir.path(), 0).unwrap();
-        drop(EventFile::open(dir.path()).unwrap());
+        drop(EventFile::open(dir.path(), 0).unwrap());
         assert_eq!(scalars(dir.path()), []);
     }
 
+    /// Cut at every byte, or with one bit flipped, it is read to the end of the last record before.
     #[test]
-    fn a_file_that_lacks_bytes_is_not_made_longer() {
+    fn a_file_that_was_cut_or_spoilt_goes_on_after_its_last_whole_record() {
         let dir = tempfile::tempdir().unwrap();
-        EventFile::truncate(dir.path(), 0).unwrap();
-        let missing = EventFile::truncate(dir.path(), 1).unwrap_err();
-        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-        let position = EventFile::open(dir.path()).unwrap().position();
-        // What is buffered reaches the file when it is closed.
-        EventFile::truncate(dir.path(), position + 1).unwrap();
-        assert_eq!(EventFile::open(dir.path()).unwrap().position(), position);
-        assert_eq!(read(dir.path()).len(), 1);
+        let path = dir.path().join(FILE_NAME);
+        let mut events = EventFile::open(dir.path(), 0).unwrap();
+        let mut ends = vec![events.position()];
+        for step in 1..4 {
+            events.scalars(step, &[("loss", 4.0)]).unwrap();
+            ends.push(events.position());
+        }
+        drop(events);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[length] ^= 4;
+            for spoilt in [&whole[..length], &flipped] {
+                fs::write(&path, spoilt).unwrap();
+                let mut events = EventFile::open(dir.path(), whole.len() as u64).unwrap();
+                events.scalars(9, &[("loss", 1.0)]).unwrap();
+                drop(events);
+                let kept = ends.iter().filter(|end| **end <= length as u64).count();
+                let steps: Vec<_> = scalars(dir.path()).iter().map(|(step, _)| *step).collect();
+                assert_eq!(steps, [&[1, 2, 3][..kept.saturating_sub(1)], &[9]].concat());
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, error, fmt::Write, fs, path::Path};
 
 use plotters::{coord::Shift, prelude::*};
-use train::Error;
+use train::{Error, record::RunResult};
 
 use super::{D2L, Experiment, Run, ZALANDO, cannot_write};
 
@@ -87,9 +87,10 @@ fn line((experiment, run): &Row) -> String {
     let accuracy = match result {
         None if !run.began => "did not run".to_owned(),
         None => format!("not finished: {} of {epochs} epochs", run.epochs.len()),
-        Some(result) => {
-            let accuracy = share(result.test_accuracy, 4);
-            let beats = to_beat.is_some_and(|(figure, _)| result.test_accuracy > figure);
+        Some(RunResult { test_accuracy: None, .. }) => "not tested".to_owned(),
+        Some(RunResult { test_accuracy: Some(tested), .. }) => {
+            let accuracy = share(*tested, 4);
+            let beats = to_beat.is_some_and(|(figure, _)| *tested > figure);
             if beats && !run.is_synthetic() { format!("**{accuracy}**") } else { accuracy }
         }
     };
@@ -228,7 +229,7 @@ fn draw(
 
 #[cfg(test)]
 mod tests {
-    use train::record::{Environment, Epoch, RunResult, Seconds};
+    use train::record::{Environment, Epoch, Seconds};
 
     use super::*;
     use crate::reproduce::experiments;
@@ -277,8 +278,10 @@ mod tests {
             stopped: None,
             seed: 0,
             tested_epoch: epochs,
-            test_accuracy,
-            test_loss: 0.3,
+            validation_accuracy: test_accuracy,
+            validation_loss: 0.3,
+            test_accuracy: Some(test_accuracy),
+            test_loss: Some(0.3),
             train_images_per_second: 5432.1,
             seconds: 330.0,
         }

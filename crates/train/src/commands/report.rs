@@ -6,7 +6,8 @@ use crate::{
     progress::say,
     record::TestReport,
     report::{Run, page},
-    run_dir::{cannot_write, is_run, read, read_lines},
+    run_dir::{is_run, read, read_lines, write_whole},
+    sweep::Mean,
 };
 
 /// Writes a page about a run, or comparing several.
@@ -17,24 +18,20 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Error> {
         (None, [run]) => run.join("report.html"),
         (None, _) => PathBuf::from("report.html"),
     };
-    write(&runs, &out)?;
+    write_whole(&out, page(&runs, &[]).as_bytes())?;
     say(format_args!("{}", out.display()));
     Ok(())
 }
 
 /// Writes the page about one run.
 pub(crate) fn write_report(run: &Path, out: &Path) -> Result<(), Error> {
-    write(&[of(run)?], out)
+    write_whole(out, page(&[of(run)?], &[]).as_bytes())
 }
 
-/// Writes the page that compares these runs.
-pub(crate) fn write_comparison(runs: &[PathBuf], out: &Path) -> Result<(), Error> {
+/// Writes the page that compares these runs of a sweep.
+pub(crate) fn write_sweep(runs: &[PathBuf], means: &[Mean], out: &Path) -> Result<(), Error> {
     let runs = runs.iter().map(|path| of(path)).collect::<Result<Vec<_>, _>>()?;
-    write(&runs, out)
-}
-
-fn write(runs: &[Run], out: &Path) -> Result<(), Error> {
-    std::fs::write(out, page(runs)).map_err(|source| cannot_write(out, source))
+    write_whole(out, page(&runs, means).as_bytes())
 }
 
 const TEST: &str = "test.json";

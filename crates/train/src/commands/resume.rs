@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use fashion_mnist::Source;
 
 use super::{data::load, report::write_report, train::Run};
@@ -6,7 +8,7 @@ use crate::{
     cli::ResumeArgs,
     device,
     progress::say,
-    record::Environment,
+    record::{Environment, RunResult},
     run_dir::{self, RunDir},
     stop::Stop,
 };
@@ -14,8 +16,8 @@ use crate::{
 /// Goes on with a run that was broken off.
 pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     let path = &args.run_dir;
-    let run = RunDir::open(path)?;
     if path.join("result.json").exists() {
+        let _held = RunDir::open(path)?;
         // It may have been killed while it wrote this.
         write_report(path, &path.join("report.html"))?;
         return Err(Error::Usage(format!("the run {} has ended", path.display())));
@@ -23,9 +25,22 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     let device = args.device.iter();
     let device: Vec<_> =
         device.map(|name| (format!("--device {name}"), format!("device={name}"))).collect();
-    let config = Config::load(Some(&path.join("config.toml")), &device)?;
+    go_on(path, &device, args.data_dir.as_deref(), &Stop::at_ctrl_c())?;
+    Ok(())
+}
+
+/// Goes on with a run from its last sound checkpoint, with some of its config changed, to its end; one
+/// that has ended ends once more.
+pub(crate) fn go_on(
+    path: &Path,
+    changes: &[(String, String)],
+    data_dir: Option<&Path>,
+    stop: &Stop,
+) -> Result<RunResult, Error> {
+    let run = RunDir::open(path)?;
+    let config = Config::load(Some(&path.join("config.toml")), changes)?;
     let devices = device::choose_all(&config)?;
-    let data = load(&config, args.data_dir.as_deref())?;
+    let data = load(&config, data_dir)?;
     let environment = run_dir::read::<Environment>(path, "environment.json")?;
     if let Some(before) = &environment
         && before.data_source.starts_with("synthetic") != (*data.source() == Source::Synthetic)
@@ -40,16 +55,9 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     if checkpoint.is_none() {
         say(format_args!("no epoch had ended: the run begins again"));
     }
-    let run = Run {
-        config: &config,
-        run: &run,
-        devices: &devices,
-        data: &data,
-        stop: &Stop::at_ctrl_c(),
-    };
+    let run = Run { config: &config, run: &run, devices: &devices, data: &data, stop };
     if environment.is_none() {
         run.write_environment()?;
     }
-    run.go_on(checkpoint)?;
-    Ok(())
+    run.go_on(checkpoint)
 }

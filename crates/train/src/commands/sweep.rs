@@ -1,167 +1,232 @@
 use std::{
-    fs,
+    fs::{self, File},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
-
-use super::{report::write_comparison, train::start};
+use super::{report::write_sweep, resume::go_on, train::start};
 use crate::{
-    Config, Error,
+    Error,
     cli::{SweepArgs, describe},
     progress::say,
     record::RunResult,
-    run_dir::cannot_write,
+    run_dir::{LOCK, cannot_write, holds_other_than, is_run, lock, read, write_whole},
     stop::Stop,
+    sweep::{About, Mean, Plan, Planned, Record, Row, Spread},
 };
 
-/// Trains with every combination of some values, one run after the other.
+/// The file that tells what the sweep is, and what came of its runs so far.
+const RECORD: &str = "sweep.json";
+
+/// Trains with every combination of some values, one run after the other, or goes on where that was
+/// broken off.
 pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
-    let axes = args.overrides.iter().map(|set| axis(set)).collect::<Result<Vec<_>, _>>()?;
     // All configs are read before the first run begins.
-    let configs = combinations(&axes).into_iter().map(|set| {
-        let overrides: Vec<_> =
-            set.iter().map(|set| (format!("--set {set}"), set.clone())).collect();
-        Config::load(Some(&args.config), &overrides).map(|config| (set, config))
-    });
-    let configs = configs.collect::<Result<Vec<_>, Error>>()?;
-    let folder = folder(args.out.as_deref())?;
+    let plan = Plan::new(&args.config, &args.overrides)?;
+    let (folder, _held) = open(args.out.as_deref(), &plan.about)?;
     let stop = Stop::at_ctrl_c();
+    stop.set_way_on(WAY_ON.to_owned());
+    let mut sweep = Sweep::read(&plan, folder)?;
+    sweep.write()?;
 
-    let mut rows: Vec<(Vec<String>, PathBuf, Result<RunResult, Error>)> = Vec::new();
-    for (number, (set, config)) in configs.iter().enumerate() {
-        say(format_args!("run {} of {}: {}", number + 1, configs.len(), set.join(" ")));
-        let run = folder.join(format!("{}", number + 1));
-        // A device without memory panics; the next run may take less.
-        let start = || start(config, Some(&run), args.data_dir.as_deref(), &stop);
-        let result =
-            catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(|panic| Err(describe(&*panic)));
-        match &result {
-            // Told at the end.
-            Err(Error::Stopped(_)) => {}
-            Err(error) => eprintln!("error: {error}\n"),
-            Ok(_) => say(format_args!("")),
-        }
-        // It would be the same for all that follow.
-        let over = matches!(result, Err(Error::Stopped(_) | Error::Data(_)));
-        rows.push((set.clone(), run, result));
-        if over {
-            break;
+    let data_dir = args.data_dir.as_deref();
+    for (number, run) in plan.runs.iter().enumerate() {
+        let ended = if sweep.rows[number].result.is_some() { " has ended before" } else { "" };
+        say(format_args!("run {} of {}: {}{ended}", number + 1, plan.runs.len(), run.name));
+        if ended.is_empty() {
+            let path = sweep.path(run);
+            let over = sweep.run(number, || match is_run(&path) {
+                Ok(()) => go_on(&path, &[], data_dir, &stop),
+                Err(_) => start(&run.config, Some(&path), data_dir, &stop),
+            })?;
+            if let Some(error) = over {
+                return Err(error);
+            }
         }
     }
 
-    write(&folder, &rows)?;
-    say(format_args!("{:>4}  {:>8}  {:>8}  {:>7}  values", "run", "accuracy", "loss", "seconds"));
-    for (number, (set, _, result)) in rows.iter().enumerate() {
-        let [accuracy, loss, seconds] = match result {
-            Ok(result) => [
-                format!("{:.4}", result.test_accuracy),
-                format!("{:.4}", result.test_loss),
-                format!("{:.0}", result.seconds),
-            ],
-            Err(_) => ["failed", "", ""].map(str::to_owned),
+    let means = plan.means(&sweep.rows);
+    let best = plan.best(&means);
+    if let Some(best) = best.filter(|best| args.test_best && best.test_accuracy.is_none()) {
+        for (number, run) in plan.runs.iter().enumerate() {
+            let tested = |result: &RunResult| result.test_accuracy.is_some();
+            if run.group != best.name || sweep.rows[number].result.as_ref().is_some_and(tested) {
+                continue;
+            }
+            say(format_args!("testing {}", run.name));
+            let test = [("--test-best".to_owned(), "test=true".to_owned())];
+            let path = sweep.path(run);
+            if let Some(error) = sweep.run(number, || go_on(&path, &test, data_dir, &stop))? {
+                return Err(error);
+            }
+        }
+    }
+    sweep.print();
+    match sweep.rows.iter().filter(|row| row.result.is_none()).count() {
+        0 => Ok(()),
+        failed => {
+            let of = plan.runs.len();
+            Err(Error::Training(format!("{failed} of {of} runs failed; {WAY_ON}")))
+        }
+    }
+}
+
+const WAY_ON: &str = "the same command goes on with the sweep";
+
+/// A sweep under way.
+struct Sweep<'a> {
+    plan: &'a Plan,
+    folder: PathBuf,
+    rows: Vec<Row>,
+}
+
+impl<'a> Sweep<'a> {
+    /// What the folder tells of its runs.
+    fn read(plan: &'a Plan, folder: PathBuf) -> Result<Self, Error> {
+        let row = |run: &Planned| {
+            let result = read(&folder.join(&run.name), "result.json")?;
+            Ok(Row { name: run.name.clone(), set: run.set.clone(), result, error: None })
         };
-        let number = number + 1;
-        say(format_args!("{number:>4}  {accuracy:>8}  {loss:>8}  {seconds:>7}  {}", set.join(" ")));
+        let rows = plan.runs.iter().map(row).collect::<Result<_, Error>>()?;
+        Ok(Self { plan, folder, rows })
     }
-    say(format_args!("all of it in {}", folder.join("report.html").display()));
-    let failed = rows.iter().filter(|(.., result)| result.is_err()).count();
-    match rows.into_iter().find_map(|(.., result)| match result {
-        Err(error @ Error::Stopped(_)) => Some(error),
-        _ => None,
-    }) {
-        Some(stopped) => Err(stopped),
-        None if failed > 0 => {
-            Err(Error::Training(format!("{failed} of {} runs failed", configs.len())))
+
+    fn path(&self, run: &Planned) -> PathBuf {
+        self.folder.join(&run.name)
+    }
+
+    /// Does something with one of the runs, and writes down what came of it. An error that would be
+    /// the same for all that follow is returned.
+    fn run(
+        &mut self,
+        number: usize,
+        work: impl FnOnce() -> Result<RunResult, Error>,
+    ) -> Result<Option<Error>, Error> {
+        // A device without memory panics; the next run may take less.
+        let done = catch_unwind(AssertUnwindSafe(work));
+        let done = done.unwrap_or_else(|panic| Err(describe(&*panic)));
+        let row = &mut self.rows[number];
+        // As it was written: what is read later must be the same to the last bit.
+        row.result = read(&self.folder.join(&row.name), "result.json")?;
+        row.error = done.as_ref().err().map(ToString::to_string);
+        self.write()?;
+        match done {
+            Ok(_) => say(format_args!("")),
+            Err(Error::Stopped(why)) => {
+                return Ok(Some(Error::Stopped(format!("{why}\n{WAY_ON}"))));
+            }
+            Err(error @ Error::Data(_)) => return Ok(Some(error)),
+            Err(error) => eprintln!("error: {error}\n"),
         }
-        None => Ok(()),
+        Ok(None)
+    }
+
+    /// Over seeds, where these are varied.
+    fn means(&self) -> Vec<Mean> {
+        if self.plan.varies_seed { self.plan.means(&self.rows) } else { Vec::new() }
+    }
+
+    /// `sweep.json`, and the page that compares the runs.
+    fn write(&self) -> Result<(), Error> {
+        let means = self.means();
+        let record = Record { about: &self.plan.about, runs: &self.rows, means: &means };
+        let text = serde_json::to_string_pretty(&record).expect("plain values are JSON") + "\n";
+        write_whole(&self.folder.join(RECORD), text.as_bytes())?;
+        let begun: Vec<PathBuf> = self.plan.runs.iter().map(|run| self.path(run)).collect();
+        let begun: Vec<PathBuf> = begun.into_iter().filter(|run| is_run(run).is_ok()).collect();
+        match begun.is_empty() {
+            true => Ok(()),
+            false => write_sweep(&begun, &means, &self.folder.join("report.html")),
+        }
+    }
+
+    fn print(&self) {
+        let tested = self.rows.iter().flat_map(|row| &row.result).any(|it| it.test_loss.is_some());
+        let line = |name: &str, columns: [String; 4], seconds: &str| {
+            let [accuracy, loss, test_accuracy, test_loss] = columns;
+            let test = match tested {
+                true => format!("  {test_accuracy:>15}  {test_loss:>15}"),
+                false => String::new(),
+            };
+            say(format_args!("{accuracy:>15}  {loss:>15}{test}  {seconds:>7}  {name}"));
+        };
+        let head = ["validation", "loss", "test", "loss"].map(str::to_owned);
+        line("run", head, "seconds");
+        let number =
+            |value: Option<f64>| value.map(|value| format!("{value:.4}")).unwrap_or_default();
+        for row in &self.rows {
+            match &row.result {
+                Some(RunResult {
+                    validation_accuracy: accuracy,
+                    validation_loss: loss,
+                    test_accuracy,
+                    test_loss,
+                    seconds,
+                    ..
+                }) => {
+                    let columns = [Some(*accuracy), Some(*loss), *test_accuracy, *test_loss];
+                    line(&row.name, columns.map(number), &format!("{seconds:.0}"));
+                }
+                None => line(&row.name, ["failed", "", "", ""].map(str::to_owned), ""),
+            }
+        }
+        let means = self.means();
+        if !means.is_empty() {
+            say(format_args!("mean and standard deviation over seeds"));
+        }
+        let spread = |value: Option<Spread>| match value {
+            Some(Spread { mean, deviation: Some(it) }) => format!("{mean:.4} ± {it:.4}"),
+            value => number(value.map(|value| value.mean)),
+        };
+        for mean in &means {
+            let validation = [mean.validation_accuracy, mean.validation_loss].map(Some);
+            let [accuracy, loss] = validation;
+            let columns = [accuracy, loss, mean.test_accuracy, mean.test_loss].map(spread);
+            line(&format!("{} ({} runs)", mean.name, mean.runs), columns, "");
+        }
+        if let Some(best) = self.plan.best(&self.plan.means(&self.rows)) {
+            say(format_args!("best     {}, by its validation accuracy", best.name));
+        }
+        say(format_args!("all of it in {}", self.folder.join("report.html").display()));
     }
 }
 
-/// `sweep.json`, and the page that compares the runs.
-fn write(
-    folder: &Path,
-    rows: &[(Vec<String>, PathBuf, Result<RunResult, Error>)],
-) -> Result<(), Error> {
-    let values = rows.iter().map(|(set, run, result)| {
-        json!({
-            "run": run.file_name().map(|name| name.to_string_lossy().into_owned()),
-            "set": set,
-            "result": result.as_ref().ok(),
-            "error": result.as_ref().err().map(ToString::to_string),
-        })
-    });
-    let path = folder.join("sweep.json");
-    let text = format!("{:#}\n", values.collect::<serde_json::Value>());
-    fs::write(&path, text).map_err(|source| cannot_write(&path, source))?;
-    let runs: Vec<PathBuf> = rows.iter().map(|(_, run, _)| run.clone()).collect();
-    let runs: Vec<PathBuf> =
-        runs.into_iter().filter(|run| run.join("config.toml").exists()).collect();
-    write_comparison(&runs, &folder.join("report.html"))
-}
-
-fn folder(out: Option<&Path>) -> Result<PathBuf, Error> {
-    if let Some(out) = out {
-        if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-            let why = format!("the folder {} is not empty: choose a new one", out.display());
+/// The folder of a sweep, held: that in which it was broken off, or a new one.
+fn open(out: Option<&Path>, about: &About) -> Result<(PathBuf, File), Error> {
+    let path = match out {
+        Some(out) => out.to_owned(),
+        None => numbered(about),
+    };
+    match read::<About>(&path, RECORD)? {
+        Some(before) => {
+            let differences = about.differences(&before);
+            if !differences.is_empty() {
+                return Err(Error::Usage(format!(
+                    "{} holds another sweep: choose a new folder\n    {}",
+                    path.display(),
+                    differences.join("\n    ")
+                )));
+            }
+            say(format_args!("goes on with the sweep in {}", path.display()));
+        }
+        // These may be left of a sweep that was killed as it began.
+        None if holds_other_than(&path, &[LOCK, "sweep.json.part"]) => {
+            let why = format!("the folder {} is not empty: choose a new one", path.display());
             return Err(Error::Usage(why));
         }
-        fs::create_dir_all(out).map_err(|source| cannot_write(out, source))?;
-        return Ok(out.to_owned());
+        None => fs::create_dir_all(&path).map_err(|source| cannot_write(&path, source))?,
     }
-    let runs = Path::new("runs");
-    fs::create_dir_all(runs).map_err(|source| cannot_write(runs, source))?;
-    let mut paths = (1..).map(|number| runs.join(format!("sweep-{number}")));
-    let path = paths.find(|path| !path.exists()).expect("there is always a next number");
-    fs::create_dir(&path).map_err(|source| cannot_write(&path, source))?;
-    Ok(path)
+    let held = lock(&path)?;
+    Ok((path, held))
 }
 
-/// `KEY=A,B` as its assignments, `KEY=A` and `KEY=B`. Commas within brackets or quotes belong to a
-/// value.
-fn axis(set: &str) -> Result<Vec<String>, Error> {
-    let (key, values) = set.split_once('=').ok_or_else(|| {
-        Error::Usage(format!("--set {set}: expected KEY=VALUE,VALUE,... such as seed=0,1,2"))
-    })?;
-    let (mut depth, mut quoted) = (0usize, false);
-    let parts = values.split(|character| {
-        match character {
-            '"' => quoted = !quoted,
-            '[' | '{' if !quoted => depth += 1,
-            ']' | '}' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        character == ',' && depth == 0 && !quoted
-    });
-    Ok(parts.map(|value| format!("{key}={}", value.trim())).collect())
-}
-
-/// One of each axis, in all ways; the last axis changes fastest.
-fn combinations(axes: &[Vec<String>]) -> Vec<Vec<String>> {
-    axes.iter().fold(vec![Vec::new()], |all, axis| {
-        let with =
-            |set: &Vec<String>, value: &String| [&set[..], std::slice::from_ref(value)].concat();
-        all.iter()
-            .flat_map(|set| axis.iter().map(|value| with(set, value)).collect::<Vec<_>>())
-            .collect()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_combination_is_trained_once() {
-        let axes = [axis("seed=0,1").unwrap(), axis("schedule.milestones=[0.5, 0.75],[]").unwrap()];
-        let expected = [
-            ["seed=0", "schedule.milestones=[0.5, 0.75]"],
-            ["seed=0", "schedule.milestones=[]"],
-            ["seed=1", "schedule.milestones=[0.5, 0.75]"],
-            ["seed=1", "schedule.milestones=[]"],
-        ];
-        assert_eq!(combinations(&axes), expected);
-        assert!(axis("seed").unwrap_err().to_string().contains("seed=0,1,2"));
-    }
+/// The folder in `runs` where this sweep began, or else the first that is free.
+fn numbered(about: &About) -> PathBuf {
+    let mut paths = (1..).map(|number| Path::new("runs").join(format!("sweep-{number}")));
+    let is_same = |path: &Path| {
+        let before = read::<About>(path, RECORD).ok().flatten();
+        before.is_some_and(|before| about.differences(&before).is_empty())
+    };
+    let path = paths.find(|path| !path.exists() || is_same(path));
+    path.expect("there is always a next number")
 }

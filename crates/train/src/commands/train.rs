@@ -13,10 +13,9 @@ use crate::{
     checkpoint::{self, Checkpoint, State},
     classifier::Classifier,
     cli::TrainArgs,
-    config::WeightsConfig,
     description::Description,
     device::{self, Chosen, Found, Kind},
-    evaluate::{predict, test_report},
+    evaluate::{Evaluation, predict, test_report},
     fit::Fit,
     progress::say,
     record::{Environment, RunResult},
@@ -45,7 +44,13 @@ pub(crate) fn start(
         Classifier::initial(config, &Device::flex())?;
     }
     let run = RunDir::create(run_dir, config)?;
-    let data = load(config, data_dir).inspect_err(|_| run.discard())?;
+    let data = match load(config, data_dir) {
+        Ok(data) => data,
+        Err(error) => {
+            run.discard();
+            return Err(error);
+        }
+    };
     let run = Run { config, run: &run, devices: &devices, data: &data, stop };
     run.write_environment()?;
     run.go_on(None)
@@ -74,9 +79,12 @@ impl Run<'_> {
         self.run.write_environment(&self.environment())
     }
 
-    /// Trains, tests, and writes down how it went.
+    /// Trains, tests if that is asked for, and writes down how it went.
     pub fn go_on(&self, checkpoint: Option<Checkpoint>) -> Result<RunResult, Error> {
         let Self { config, run, data, .. } = *self;
+        let so_far = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
+        checkpoint::tidy(run, &so_far.unwrap_or_default());
+        self.stop.set_way_on(format!("`train resume {}` goes on with it", run.path().display()));
         let environment = self.environment();
         let devices: Vec<Device> =
             self.found().into_iter().map(|found| found.device.autodiff()).collect();
@@ -103,11 +111,15 @@ impl Run<'_> {
         if let Some(reason) = &state.stopped {
             say(format_args!("stopped  after epoch {}: {reason}", state.epochs.len()));
         }
-        let result = self.test(&state, device, environment, parameters)?;
+        let result = self.end(&state, device, environment, parameters)?;
         write_report(run.path(), &run.path().join("report.html"))?;
+        let (what, accuracy, loss) = match (result.test_accuracy, result.test_loss) {
+            (Some(accuracy), Some(loss)) => ("test    ", accuracy, loss),
+            _ => ("validated", result.validation_accuracy, result.validation_loss),
+        };
         say(format_args!(
-            "test     accuracy {:.4}, loss {:.4}, with the weights of epoch {}, on {}",
-            result.test_accuracy, result.test_loss, result.tested_epoch, result.data_source
+            "{what} accuracy {accuracy:.4}, loss {loss:.4}, with the weights of epoch {}, on {}",
+            result.tested_epoch, result.data_source
         ));
         say(format_args!("run      {}, after {:.0} s", run.path().display(), result.seconds));
         Ok(result)
@@ -139,8 +151,9 @@ impl Run<'_> {
         }
     }
 
-    /// The one look at the test images.
-    fn test(
+    /// Keeps the weights that the run ends with, and tests them if that is asked for: the one look at
+    /// the test images.
+    fn end(
         &self,
         state: &State,
         device: &Device,
@@ -149,22 +162,17 @@ impl Run<'_> {
     ) -> Result<RunResult, Error> {
         let Self { config, run, data, .. } = *self;
         let start = Instant::now();
-        let tested_epoch = match config.weights {
-            WeightsConfig::Best => state.best_epoch(),
-            WeightsConfig::Last => state.epochs.len(),
-        };
-        let checkpoint = checkpoint::of_epoch(run.path(), tested_epoch)?;
+        let checkpoint = checkpoint::to_keep(run.path(), state, config.weights)?;
         let classifier = checkpoint.validated(config, Classifier::new(config, device))?;
-        let classes = data.source().class_names();
-        Description::new(config, &classes)
+        Description::new(config, &data.source().class_names())
             .save(&classifier.network, &run.path().join("model.bpk"))
             .map_err(|error| Error::Usage(error.to_string()))?;
+        let test = match config.test {
+            true => Some(self.test(&classifier, state, device)?),
+            false => None,
+        };
 
-        let images = data.split(Split::Test);
-        let predictions = predict(&classifier, &loader(config, images, device))?;
-        let test = test_report(&classifier, &predictions, images, &classes, &state.gradient_norms)?;
-        run.write_test(&test)?;
-
+        let kept = checkpoint.state.epochs.last().expect("a checkpoint is of an epoch");
         let result = RunResult {
             network: config.network.to_string(),
             preset: config.preset.to_string(),
@@ -176,14 +184,35 @@ impl Run<'_> {
             epochs: state.epochs.len(),
             stopped: state.stopped.clone(),
             seed: config.seed,
-            tested_epoch,
-            test_accuracy: predictions.evaluation.accuracy,
-            test_loss: predictions.evaluation.loss,
+            tested_epoch: kept.epoch,
+            validation_accuracy: kept.validation_accuracy,
+            validation_loss: kept.validation_loss,
+            test_accuracy: test.map(|test| test.accuracy),
+            test_loss: test.map(|test| test.loss),
             train_images_per_second: mean_speed(state),
             seconds: state.seconds + start.elapsed().as_secs_f64(),
         };
         run.write_result(&result)?;
         Ok(result)
+    }
+
+    fn test(
+        &self,
+        classifier: &Classifier,
+        state: &State,
+        device: &Device,
+    ) -> Result<Evaluation, Error> {
+        let Self { config, run, data, .. } = *self;
+        let images = data.split(Split::Test);
+        let predictions = predict(classifier, &loader(config, images, device))?;
+        run.write_test(&test_report(
+            classifier,
+            &predictions,
+            images,
+            &data.source().class_names(),
+            &state.gradient_norms,
+        )?)?;
+        Ok(predictions.evaluation)
     }
 }
 

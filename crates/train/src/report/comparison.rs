@@ -8,15 +8,18 @@ use super::{
     format::{self, UNKNOWN},
     scroll,
 };
-use crate::record::{Epoch, RunResult};
+use crate::{
+    record::{Epoch, RunResult},
+    sweep::{Mean, Spread},
+};
 
 /// How many runs there are.
 pub fn title(runs: &[Run]) -> String {
     format!("Comparison of {} runs", runs.len())
 }
 
-/// The runs in one table, one line each in the charts, and their configs.
-pub fn body(runs: &[Run]) -> Markup {
+/// The runs in one table, their means over seeds, one line each in the charts, and their configs.
+pub fn body(runs: &[Run], means: &[Mean]) -> Markup {
     let synthetic: Vec<_> =
         runs.iter().filter(|run| run.is_synthetic()).map(|run| run.name.as_str()).collect();
     html! {
@@ -31,6 +34,7 @@ pub fn body(runs: &[Run]) -> Markup {
         }
         h2 { "Summary" }
         (table(runs))
+        @if !means.is_empty() { h2 { "Means over seeds" } (means_table(means)) }
         h2 { "Training" }
         div.charts {
             (chart("Validation accuracy by epoch, in %", runs, |epoch| {
@@ -54,19 +58,26 @@ fn chart(caption: &str, runs: &[Run], value: fn(&Epoch) -> f64) -> Markup {
 
 fn table(runs: &[Run]) -> Markup {
     let sources_differ = runs.iter().any(|run| run.data_source() != runs[0].data_source());
+    let tested = runs
+        .iter()
+        .any(|run| run.result.as_ref().is_some_and(|result| result.test_accuracy.is_some()));
     scroll(
         "Summary",
         html! {
             table.numbers {
                 caption {
-                    "Each run with its line in the charts; one without a test is under way, or \
-                     ended before it"
+                    "Each run with its line in the charts; one without figures is under way, or \
+                     ended before its time"
                 }
                 thead {
                     tr {
                         th scope="col" { "Run" }
-                        th scope="col" { "Test accuracy" }
-                        th scope="col" { "Test loss" }
+                        th scope="col" { "Validation accuracy" }
+                        th scope="col" { "Validation loss" }
+                        @if tested {
+                            th scope="col" { "Test accuracy" }
+                            th scope="col" { "Test loss" }
+                        }
                         th scope="col" { "Epochs" }
                         th scope="col" { "Parameters" }
                         th scope="col" { "Images/s" }
@@ -78,21 +89,72 @@ fn table(runs: &[Run]) -> Markup {
                 }
                 tbody {
                     @for (index, run) in runs.iter().enumerate() {
-                        @let of = |value: fn(&RunResult) -> String| {
-                            run.result.as_ref().map_or(UNKNOWN.to_owned(), value)
+                        @let of = |value: fn(&RunResult) -> Option<String>| {
+                            run.result.as_ref().and_then(value).unwrap_or(UNKNOWN.to_owned())
                         };
                         tr {
                             th.name scope="row" { (charts::swatch(index)) (run.name) }
-                            td { (of(|result| format::percent(result.test_accuracy))) }
-                            td { (of(|result| format::number(result.test_loss))) }
+                            td { (of(|result| Some(format::percent(result.validation_accuracy)))) }
+                            td { (of(|result| Some(format::number(result.validation_loss)))) }
+                            @if tested {
+                                td { (of(|result| result.test_accuracy.map(format::percent))) }
+                                td { (of(|result| result.test_loss.map(format::number))) }
+                            }
                             td { (run.epochs.len()) }
-                            td { (of(|result| format::grouped(result.parameters))) }
-                            td { (of(|result| format::rounded(result.train_images_per_second))) }
-                            td { (of(|result| format::duration(result.seconds))) }
-                            td.text { (of(|result| result.network.clone())) }
+                            td { (of(|result| Some(format::grouped(result.parameters)))) }
+                            td {
+                                (of(|result| Some(format::rounded(result.train_images_per_second))))
+                            }
+                            td { (of(|result| Some(format::duration(result.seconds)))) }
+                            td.text { (of(|result| Some(result.network.clone()))) }
                             td.text { (run.device().unwrap_or(UNKNOWN)) }
                             @if sources_differ {
                                 td.text { (run.data_source().unwrap_or(UNKNOWN)) }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn means_table(means: &[Mean]) -> Markup {
+    let tested = means.iter().any(|mean| mean.test_accuracy.is_some());
+    let spread = |spread: &Spread, format: fn(f64) -> String| match spread.deviation {
+        Some(deviation) => format!("{} ± {}", format(spread.mean), format(deviation)),
+        None => format(spread.mean),
+    };
+    let or_none = |value: &Option<Spread>, format| {
+        value.as_ref().map_or(UNKNOWN.to_owned(), |value| spread(value, format))
+    };
+    scroll(
+        "Means over seeds",
+        html! {
+            table.numbers {
+                caption { "Mean and standard deviation over the runs that differ by their seed alone" }
+                thead {
+                    tr {
+                        th scope="col" { "Runs" }
+                        th scope="col" { "Seeds" }
+                        th scope="col" { "Validation accuracy" }
+                        th scope="col" { "Validation loss" }
+                        @if tested {
+                            th scope="col" { "Test accuracy" }
+                            th scope="col" { "Test loss" }
+                        }
+                    }
+                }
+                tbody {
+                    @for mean in means {
+                        tr {
+                            th.name scope="row" { (mean.name) }
+                            td { (mean.runs) }
+                            td { (spread(&mean.validation_accuracy, format::percent)) }
+                            td { (spread(&mean.validation_loss, format::number)) }
+                            @if tested {
+                                td { (or_none(&mean.test_accuracy, format::percent)) }
+                                td { (or_none(&mean.test_loss, format::number)) }
                             }
                         }
                     }

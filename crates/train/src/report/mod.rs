@@ -11,7 +11,10 @@ mod tests;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::record::{Environment, Epoch, RunResult, Step, TestReport};
+use crate::{
+    record::{Environment, Epoch, RunResult, Step, TestReport},
+    sweep::Mean,
+};
 
 /// A run as its folder tells it; what is not there yet (a run under way has no result) is `None` or
 /// empty.
@@ -32,11 +35,11 @@ pub(crate) struct Run {
     pub test: Option<TestReport>,
 }
 
-/// One self-contained page about one run, or comparing several.
-pub(crate) fn page(runs: &[Run]) -> String {
+/// One self-contained page about one run, or comparing several; of a sweep, with its means over seeds.
+pub(crate) fn page(runs: &[Run], means: &[Mean]) -> String {
     let (title, body) = match runs {
-        [run] => (single::title(run), single::body(run)),
-        runs => (comparison::title(runs), comparison::body(runs)),
+        [run] if means.is_empty() => (single::title(run), single::body(run)),
+        runs => (comparison::title(runs), comparison::body(runs, means)),
     };
     html! {
         (DOCTYPE)

@@ -22,7 +22,7 @@ const WEIGHTS: usize = 24;
 /// The run's name, with its accuracy where it has one.
 pub fn title(run: &Run) -> String {
     match &run.result {
-        Some(result) => format!("{}: {}", run.name, format::percent(result.test_accuracy)),
+        Some(result) => format!("{}: {}", run.name, format::percent(main_accuracy(result).1)),
         None => run.name.clone(),
     }
 }
@@ -59,10 +59,18 @@ pub fn body(run: &Run) -> Markup {
     }
 }
 
+/// On the test images, where the run was tested.
+fn main_accuracy(result: &RunResult) -> (&'static str, f64) {
+    match result.test_accuracy {
+        Some(accuracy) => ("Test accuracy", accuracy),
+        None => ("Validation accuracy", result.validation_accuracy),
+    }
+}
+
 fn header(run: &Run) -> Markup {
     let last = run.epochs.last();
     let accuracy = match (&run.result, last) {
-        (Some(result), _) => Some(("Test accuracy", result.test_accuracy)),
+        (Some(result), _) => Some(main_accuracy(result)),
         (None, Some(last)) => Some(("Validation accuracy so far", last.validation_accuracy)),
         (None, None) => None,
     };
@@ -106,16 +114,22 @@ fn result_rows(result: &RunResult) -> Vec<(&'static str, String)> {
         ("Network", result.network.clone()),
         ("Preset", result.preset.clone()),
         ("Parameters", format::grouped(result.parameters)),
-        ("Test accuracy", format::percent(result.test_accuracy)),
-        ("Test loss", format::number(result.test_loss)),
-        ("Tested weights", format!("those of epoch {}", result.tested_epoch)),
+        ("Weights", format!("those of epoch {}", result.tested_epoch)),
+        ("Validation accuracy", format::percent(result.validation_accuracy)),
+        ("Validation loss", format::number(result.validation_loss)),
         ("Epochs trained", result.epochs.to_string()),
         ("Images per second", format::rounded(result.train_images_per_second)),
         ("Time", format::duration(result.seconds)),
         ("Seed", result.seed.to_string()),
     ];
+    if let Some(accuracy) = result.test_accuracy {
+        rows.push(("Test accuracy", format::percent(accuracy)));
+    }
+    if let Some(loss) = result.test_loss {
+        rows.push(("Test loss", format::number(loss)));
+    }
     if let Some(reason) = &result.stopped {
-        rows.insert(7, ("Ended early", reason.clone()));
+        rows.push(("Ended early", reason.clone()));
     }
     rows
 }

@@ -3,11 +3,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::{
     Run,
     charts::{self, Line},
-    format, page, pictures,
+    format, pictures,
     single::{Scores, scores},
 };
-use crate::record::{
-    Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight,
+use crate::{
+    record::{Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight},
+    sweep::{Mean, Spread},
 };
 
 #[test]
@@ -255,6 +256,45 @@ fn numbers_are_short() {
     assert_eq!(format::percent(0.9234), "92.34\u{a0}%");
 }
 
+#[test]
+fn what_was_not_tested_says_nothing_of_a_test() {
+    let untested = || {
+        let mut run = finished(1, 20);
+        let result = run.result.as_mut().expect("a result");
+        (result.test_accuracy, result.test_loss, run.test) = (None, None, None);
+        run
+    };
+    for page in [page(&[untested()]), page(&[untested(), untested()])] {
+        assert!(!page.contains("Test accuracy") && !page.contains("Test loss"));
+        assert!(page.contains("88.00\u{a0}%") && page.contains("0.3500"));
+    }
+    // Of a sweep whose best was tested.
+    let page = page(&[untested(), finished(1, 20)]);
+    assert!(page.contains("Test accuracy") && page.contains("90.00\u{a0}%"));
+}
+
+#[test]
+fn means_over_seeds_have_their_deviation() {
+    let spread = |mean, deviation| Spread { mean, deviation };
+    let mean = Mean {
+        name: "learning_rate=0.1".to_owned(),
+        runs: 3,
+        validation_accuracy: spread(0.8765, Some(0.0123)),
+        validation_loss: spread(0.4, Some(0.01)),
+        test_accuracy: None,
+        test_loss: None,
+    };
+    let alone = Mean { runs: 1, validation_loss: spread(0.5, None), ..mean.clone() };
+    let page = super::page(&[finished(1, 20)], &[mean, alone]);
+    assert!(page.contains("Means over seeds") && page.contains("learning_rate=0.1"));
+    assert!(page.contains("87.65\u{a0}% ± 1.23\u{a0}%") && page.contains("0.4000 ± 0.01000"));
+    assert!(page.contains("<td>0.5000</td>"), "{page}");
+}
+
+fn page(runs: &[Run]) -> String {
+    super::page(runs, &[])
+}
+
 /// The SVGs of a page.
 fn svgs(page: &str) -> impl Iterator<Item = &str> {
     page.split("<svg").skip(1).filter_map(|rest| rest.split("</svg>").next())
@@ -337,8 +377,10 @@ fn finished(epochs: usize, steps: usize) -> Run {
             stopped: None,
             seed: 1,
             tested_epoch: epochs,
-            test_accuracy: 0.9,
-            test_loss: 0.3,
+            validation_accuracy: 0.88,
+            validation_loss: 0.35,
+            test_accuracy: Some(0.9),
+            test_loss: Some(0.3),
             train_images_per_second: 1000.0,
             seconds: 20.0 * epochs as f64,
         }),

@@ -1,7 +1,11 @@
 //! The program as a person meets it: what it prints, what it leaves behind, how it refuses.
 
 mod devices;
+mod outcome;
 mod resume;
+#[cfg(unix)]
+mod stop;
+mod sweep;
 mod weights;
 
 use std::{
@@ -114,6 +118,13 @@ fn the_same_seed_gives_the_same_run() {
     let first = epochs("a", "seed=1");
     assert_eq!(first, epochs("b", "seed=1"));
     assert_ne!(first, epochs("c", "seed=2"));
+
+    let [a, b, c] = ["a", "b", "c"].map(|name| temp.path().join(name));
+    assert_eq!(outcome::differences(&a, &b), [""; 0]);
+    let differ = outcome::differences(&a, &c);
+    for name in ["config.toml", "steps.jsonl", "model.bpk", "checkpoints/epoch-2/optimizer.bpk"] {
+        assert!(differ.contains(&name.to_owned()), "{name} is not in {differ:?}");
+    }
 }
 
 #[test]
@@ -124,35 +135,6 @@ fn devices_are_listed() {
     let json = run(&["devices", "--json"]).stdout;
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
     assert!(rows.iter().any(|row| row["name"] == "flex" && row["kind"] == "cpu"));
-}
-
-/// Ctrl-C after the second epoch's line: the program ends by itself, and names a checkpoint.
-#[test]
-#[cfg(unix)]
-fn ctrl_c_keeps_the_last_checkpoint() {
-    use std::{
-        io::{BufRead, BufReader},
-        process::Stdio,
-    };
-
-    let temp = TempDir::new().unwrap();
-    let folder = temp.path().join("run");
-    let arguments = quick(folder.to_str().unwrap(), &["--epochs", "1000000"]);
-    let mut child =
-        train(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines.find(|line| line.as_ref().unwrap().starts_with("epoch       2/")).unwrap().unwrap();
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    lines.for_each(drop);
-
-    let output = child.wait_with_output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{message}");
-    assert!(message.starts_with("error: stopped in epoch "), "{message}");
-    let resume = format!("`train resume {}` goes on after epoch ", folder.display());
-    let epoch = message.trim_end().split(&resume).nth(1).unwrap();
-    assert!(folder.join(format!("checkpoints/epoch-{epoch}/state.json")).is_file(), "{message}");
-    assert!(!folder.join("result.json").exists());
 }
 
 /// A cache that cannot be written to stands for a machine without network.

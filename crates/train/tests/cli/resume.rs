@@ -1,7 +1,6 @@
 //! Runs that were broken off go on as if nothing had happened.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -13,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{assert_refused, quick, run, train};
+use super::{assert_refused, outcome::differences, quick, run, train};
 
 /// All that has a memory: momentum, averages, augmentation, a schedule, accumulation, early stopping.
 const RECIPE: [&str; 11] = [
@@ -43,6 +42,12 @@ fn arguments(run_dir: &Path, epochs: usize) -> Vec<String> {
     arguments
 }
 
+/// The same without a look at the test images, which takes longer than an epoch.
+fn untested(run_dir: &Path, epochs: usize) -> Vec<String> {
+    let no_test = ["--set", "test=false"].map(str::to_owned);
+    [arguments(run_dir, epochs), no_test.to_vec()].concat()
+}
+
 /// The lines of `metrics.jsonl` and `steps.jsonl`, without what a clock or the memory tell.
 pub fn metrics(run: &Path) -> Vec<Value> {
     let lines = ["metrics.jsonl", "steps.jsonl"].map(|name| {
@@ -56,36 +61,6 @@ pub fn metrics(run: &Path) -> Vec<Value> {
         }
     }
     lines
-}
-
-/// Every tensor of a file of Burn's, by its name. Weights have identities of their own in every run,
-/// by which an optimizer's tensors are named: `order` gives each its place.
-fn tensors(path: &Path, order: &BTreeMap<u64, usize>) -> BTreeMap<String, Vec<u8>> {
-    let reader = burn_pack::Reader::from_file(path).unwrap();
-    let tensors = reader.into_tensors().unwrap().into_iter().map(|tensor| {
-        let (name, _, _, id, bytes) = tensor.into_parts().unwrap();
-        let place = id.and_then(|id| order.get(&id)).copied();
-        let name = name.rsplit_once(&format!("{}.", id.unwrap_or(0))).map_or(&*name, |it| it.1);
-        (format!("{place:?} {name}"), bytes.to_vec())
-    });
-    tensors.collect()
-}
-
-/// Final weights, their average and the optimizer's memory.
-fn state(run: &Path, epochs: usize) -> Vec<BTreeMap<String, Vec<u8>>> {
-    let folder = run.join(format!("checkpoints/epoch-{epochs}"));
-    let reader = burn_pack::Reader::from_file(folder.join("classifier.bpk")).unwrap();
-    let mut named = BTreeMap::new();
-    for tensor in reader.into_tensors().unwrap() {
-        let (name, _, _, id, _) = tensor.into_parts().unwrap();
-        named.insert(name, id.unwrap());
-    }
-    let order = named.into_values().enumerate().map(|(place, id)| (id, place)).collect();
-    let files = ["classifier.bpk", "average.bpk", "optimizer.bpk"];
-    let mut state = files.map(|file| tensors(&folder.join(file), &order)).to_vec();
-    state.push(tensors(&run.join("model.bpk"), &order));
-    assert!(state.iter().all(|file| file.len() >= 10), "weights of ten layers and more");
-    state
 }
 
 /// Starts a run, waits for the line of an epoch, and a little longer, and kills it.
@@ -105,7 +80,8 @@ fn kill_after(arguments: &[String], epoch: Option<usize>, wait: Duration) {
     child.wait().unwrap();
 }
 
-fn whole(temp: &TempDir, epochs: usize) -> PathBuf {
+/// A run that nothing breaks off.
+fn whole(temp: &TempDir, arguments: fn(&Path, usize) -> Vec<String>, epochs: usize) -> PathBuf {
     let path = temp.path().join("whole");
     let arguments = arguments(&path, epochs);
     let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
@@ -113,31 +89,63 @@ fn whole(temp: &TempDir, epochs: usize) -> PathBuf {
     path
 }
 
-fn resume(path: &Path) {
+/// Resumes a run to its end; what it says on standard error.
+fn resume(path: &Path) -> String {
     let output = run(&["resume", path.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let warnings = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{warnings}");
+    warnings
+}
+
+/// The epochs of the checkpoints, in their order.
+fn checkpoints(run: &Path) -> Vec<usize> {
+    let entries = fs::read_dir(run.join("checkpoints")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let epochs = names.filter_map(|name| name.strip_prefix("epoch-")?.parse().ok());
+    let mut epochs: Vec<_> = epochs.collect();
+    epochs.sort_unstable();
+    epochs
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// Changes 64 bytes in the middle of a file.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..][..64].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(path, bytes).unwrap();
+}
+
+fn cut(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
 }
 
 #[test]
 fn a_run_that_was_killed_goes_on_with_the_same_bits() {
     let temp = TempDir::new().unwrap();
-    let expected = whole(&temp, 4);
+    let expected = whole(&temp, arguments, 4);
     let killed = temp.path().join("killed");
     kill_after(&arguments(&killed, 4), Some(2), Duration::from_millis(20));
     assert!(!killed.join("result.json").exists(), "killed in the third epoch");
     resume(&killed);
-    assert_eq!(metrics(&killed), metrics(&expected));
-    assert_eq!(state(&killed, 4), state(&expected, 4));
-    // The bytes of TensorBoard's records, but for their time and checksums.
-    let events = |run: &Path| fs::metadata(run.join("events.out.tfevents.train")).unwrap().len();
-    assert_eq!(events(&killed), events(&expected));
+    assert_eq!(differences(&killed, &expected), [""; 0]);
     assert_refused(run(&["resume", killed.to_str().unwrap()]), &["has ended"]);
 }
 
 #[test]
 fn ten_kills_at_any_moment_are_survived() {
     let temp = TempDir::new().unwrap();
-    let expected = whole(&temp, 12);
+    let expected = whole(&temp, arguments, 12);
     let killed = temp.path().join("killed");
     kill_after(&arguments(&killed, 12), Some(1), Duration::ZERO);
     let again = ["resume".to_owned(), killed.to_str().unwrap().to_owned()];
@@ -148,8 +156,7 @@ fn ten_kills_at_any_moment_are_survived() {
     if !killed.join("result.json").exists() {
         resume(&killed);
     }
-    assert_eq!(metrics(&killed), metrics(&expected));
-    assert_eq!(state(&killed, 12), state(&expected, 12));
+    assert_eq!(differences(&killed, &expected), [""; 0]);
 }
 
 #[test]
@@ -172,16 +179,146 @@ fn what_cannot_be_resumed_is_refused() {
     assert_refused(refused, &["another program is training in"]);
 }
 
-/// A checkpoint that was spoilt is passed over; the run ends as it would have.
+/// The last checkpoint is passed over, that is told, and the run ends as it would have.
 #[test]
-fn a_damaged_checkpoint_is_passed_over() {
+fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
     let temp = TempDir::new().unwrap();
-    let expected = whole(&temp, 4);
+    let expected = whole(&temp, untested, 6);
     let killed = temp.path().join("killed");
-    kill_after(&arguments(&killed, 4), Some(3), Duration::ZERO);
-    let last = killed.join("checkpoints/epoch-3/optimizer.bpk");
-    let bytes = fs::read(&last).unwrap();
-    fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    kill_after(&untested(&killed, 6), Some(3), Duration::ZERO);
+    let [.., before, last] = checkpoints(&killed)[..] else { panic!("two checkpoints") };
+    let damages: [(&str, fn(&Path)); 6] = [
+        ("classifier.bpk", flip),
+        ("optimizer.bpk", cut),
+        ("average.bpk", flip),
+        ("average.bpk", |path| fs::remove_file(path).unwrap()),
+        ("state.toml", flip),
+        ("SHA256SUMS", cut),
+    ];
+    for (number, (file, damage)) in damages.into_iter().enumerate() {
+        let damaged = temp.path().join(format!("damaged-{number}"));
+        copy(&killed, &damaged);
+        damage(&damaged.join(format!("checkpoints/epoch-{last}/{file}")));
+        let warnings = resume(&damaged);
+        for part in [&format!("epoch-{last} is damaged: "), &format!("epoch-{before} is taken")] {
+            assert!(warnings.contains(part), "{file} was damaged: {warnings:?}");
+        }
+        assert_eq!(differences(&damaged, &expected), [""; 0], "{file}");
+    }
+
+    // `sha256sum` finds the same.
+    let checkpoint = expected.join("checkpoints/epoch-6");
+    let sha256sum = || {
+        let mut sha256sum = std::process::Command::new("sha256sum");
+        sha256sum.args(["--check", "--strict", "SHA256SUMS"]).current_dir(&checkpoint).output()
+    };
+    let Ok(output) = sha256sum() else { return };
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().matches(": OK").count(), 4);
+
+    // None is left.
+    for epoch in checkpoints(&killed) {
+        flip(&killed.join(format!("checkpoints/epoch-{epoch}/optimizer.bpk")));
+    }
+    let refused = run(&["resume", killed.to_str().unwrap()]);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    let last = message.lines().last().unwrap();
+    assert!(last.starts_with("error: no checkpoint of the run "), "{message}");
+}
+
+/// The run ends with the weights of the next best epoch of those whose checkpoints are sound, and says
+/// so.
+#[test]
+fn where_the_best_checkpoint_is_damaged_the_next_best_is_tested() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("run");
+    // It gets worse in its second half.
+    let worse = "schedule={ name = \"step\", milestones = [0.5], factor = 100 }";
+    let output = run(&quick(folder.to_str().unwrap(), &["--epochs", "6", "--set", worse]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result = || -> Value {
+        serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap()
+    };
+    let best = result()["tested_epoch"].as_u64().unwrap() as usize;
+    assert_eq!(checkpoints(&folder), [best, 5, 6], "the best comes before the last two");
+
+    // As if it had been killed in its test.
+    fs::remove_file(folder.join("result.json")).unwrap();
+    cut(&folder.join(format!("checkpoints/epoch-{best}/classifier.bpk")));
+    let warnings = resume(&folder);
+    let lines = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let epochs: Vec<Value> = lines.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    let loss = |epoch: usize| epochs[epoch - 1]["validation_loss"].as_f64().unwrap();
+    let next = if loss(5) <= loss(6) { 5 } else { 6 };
+    assert_eq!(result()["tested_epoch"], next);
+    for part in [format!("epoch-{best} is damaged"), format!("epoch-{next} is taken instead")] {
+        assert!(warnings.contains(&part), "{warnings}");
+    }
+}
+
+/// The number of records in TensorBoard's file. Panics where one is cut off or spoilt.
+fn records(run: &Path) -> usize {
+    let bytes = fs::read(run.join("events.out.tfevents.train")).unwrap();
+    let checked = |bytes: &[u8], checksum: &[u8]| {
+        let expected = crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8);
+        assert_eq!(checksum, expected.to_le_bytes(), "a record is spoilt");
+    };
+    let (mut rest, mut count) = (&bytes[..], 0);
+    while !rest.is_empty() {
+        let (length, after) = rest.split_at(8);
+        checked(length, &after[..4]);
+        let (data, after) =
+            after[4..].split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+        checked(data, &after[..4]);
+        (rest, count) = (&after[4..], count + 1);
+    }
+    count
+}
+
+/// What a power cut takes of TensorBoard's file is missing, and what comes after can be read.
+#[test]
+fn a_tensorboard_file_cut_inside_a_record_is_mended() {
+    let temp = TempDir::new().unwrap();
+    let killed = temp.path().join("killed");
+    kill_after(&untested(&killed, 6), Some(3), Duration::ZERO);
+    cut(&killed.join("events.out.tfevents.train"));
+    let warnings = resume(&killed);
+    // One for each of the 18 steps and 6 epochs, and the version's.
+    assert!((10..25).contains(&records(&killed)), "{}", records(&killed));
+    assert!(warnings.contains("events.out.tfevents.train has lost the last "), "{warnings}");
+}
+
+/// The same of the files of lines.
+#[test]
+fn lines_that_are_cut_in_the_middle_are_taken_away() {
+    let temp = TempDir::new().unwrap();
+    let killed = temp.path().join("killed");
+    kill_after(&untested(&killed, 6), Some(3), Duration::ZERO);
+    for file in ["steps.jsonl", "metrics.jsonl"] {
+        cut(&killed.join(file));
+    }
+    let warnings = resume(&killed);
+    let lines = metrics(&killed);
+    assert!((12..24).contains(&lines.len()) && lines.last().unwrap()["step"] == 18, "{lines:?}");
+    assert!(warnings.contains("steps.jsonl has lost the last "), "{warnings}");
+}
+
+/// What a kill leaves in the folder of checkpoints, and nothing of a person's.
+#[test]
+fn leftovers_of_a_kill_are_removed_at_the_next_start() {
+    let temp = TempDir::new().unwrap();
+    let expected = whole(&temp, untested, 6);
+    let killed = temp.path().join("killed");
+    kill_after(&untested(&killed, 6), Some(3), Duration::ZERO);
+    let folder = killed.join("checkpoints");
+    let last = *checkpoints(&killed).last().unwrap();
+    let last = folder.join(format!("epoch-{last}"));
+    for name in ["epoch-1.old", "epoch-7.part", "epoch-3-mine"] {
+        copy(&last, &folder.join(name));
+    }
     resume(&killed);
-    assert_eq!(metrics(&killed), metrics(&expected));
+    let differ = differences(&killed, &expected);
+    assert!(differ.iter().all(|path| path.contains("epoch-3-mine")), "{differ:?}");
+    assert_eq!(differ.len(), 5);
 }

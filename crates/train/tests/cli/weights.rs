@@ -167,46 +167,6 @@ fn a_description_that_is_none_is_refused() {
     }
 }
 
-#[test]
-fn a_sweep_trains_every_combination_and_a_report_compares_them() {
-    let temp = TempDir::new().unwrap();
-    let config = temp.path().join("config.toml");
-    let text = include_str!("../../../../configs/quickstart.toml");
-    let text = text.replace("source = \"auto\"", "source = \"synthetic\"\nlimit = 640");
-    let text = text.replace("epochs = 3", "epochs = 1\ndevice = \"flex\"");
-    fs::write(&config, text).unwrap();
-    let config = config.to_str().unwrap();
-    let out = temp.path().join("sweep");
-    let sweep = ["sweep", config, "--out", out.to_str().unwrap()];
-    let axes = ["--set", "optimizer.learning_rate=0.01,0.1", "--set", "seed=0,1"];
-    let output = run(&[&sweep[..], &axes].concat());
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-
-    let rows: Value = serde_json::from_slice(&fs::read(out.join("sweep.json")).unwrap()).unwrap();
-    let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 4);
-    assert_eq!(rows[2]["set"], serde_json::json!(["optimizer.learning_rate=0.1", "seed=0"]));
-    for row in rows {
-        let accuracy = row["result"]["test_accuracy"].as_f64().unwrap();
-        assert!(printed.contains(&format!("{accuracy:.4}")), "{printed}");
-    }
-    assert_eq!(rows[0]["result"], result(out.join("1").to_str().unwrap()));
-    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("<svg"));
-
-    let page = temp.path().join("page.html");
-    let runs = ["1", "4"].map(|run| out.join(run).to_str().unwrap().to_owned());
-    let report = ["report", &runs[0], &runs[1], "--out", page.to_str().unwrap()];
-    assert!(run(&report).status.success());
-    assert!(fs::read_to_string(page).unwrap().len() < 2_000_000);
-
-    let wrong = ["--set", "optimizer.learning_rat=0.01,0.1"];
-    let other = temp.path().join("other");
-    let sweep = ["sweep", config, "--out", other.to_str().unwrap()];
-    assert_refused(run(&[&sweep[..], &wrong].concat()), &["did you mean `learning_rate`?"]);
-    assert!(!other.exists(), "nothing is made before all configs are read");
-}
-
 /// The weights of a run are where another one starts: it is better at once than one from scratch.
 #[test]
 fn a_run_starts_from_the_weights_of_another() {
