@@ -7,6 +7,8 @@ use train::{DeviceName, Error, device};
 
 mod bench;
 mod fuzz;
+#[cfg(unix)]
+mod kills;
 mod reproduce;
 mod torchvision;
 
@@ -33,6 +35,10 @@ enum Chore {
     },
     /// Feeds damaged files to all that reads what it cannot trust.
     Fuzz(fuzz::Arguments),
+    /// Kills runs and sweeps at random moments, and sees that each goes on and ends with the bits of one
+    /// that was not killed. A few minutes; on Unix alone, for its signals.
+    #[cfg(unix)]
+    Kills(kills::Arguments),
     /// Trains the configs of configs/d2l and configs/best, the cheapest first, and writes the results
     /// to assets/reproduce.md. A run that has ended is not trained again, one that was broken off goes
     /// on.
@@ -86,6 +92,8 @@ fn run(chore: Chore) -> Result<(), Error> {
             Ok(())
         }
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
+        #[cfg(unix)]
+        Chore::Kills(arguments) => kills::run(&arguments),
         Chore::Reproduce(arguments) => reproduce::run(&arguments),
         Chore::Torchvision { python, networks } => torchvision::run(&python, networks),
         Chore::Bench { part: Part::BatchNorm { alone, relu }, device, json } => {

@@ -227,19 +227,21 @@ fn open(path: &Path) -> Result<Checkpoint, Error> {
     let read = |name: &str| fs::read(path.join(name)).map_err(|error| damaged(name, &error));
     let checksums = String::from_utf8(read(CHECKSUMS)?);
     let checksums = checksums.map_err(|error| damaged(CHECKSUMS, &error))?;
-    let mut state = Vec::new();
-    for name in [CLASSIFIER, OPTIMIZER, AVERAGE, STATE] {
-        let sum = checksums.lines().find_map(|line| line.strip_suffix(name)?.strip_suffix("  "));
-        if name == AVERAGE && sum.is_none() && !path.join(name).exists() {
-            continue;
-        }
+    let checksum =
+        |name: &str| checksums.lines().find_map(|line| line.strip_suffix(name)?.strip_suffix("  "));
+    let sound = |name: &str| {
         let bytes = read(name)?;
-        if sum != Some(&*sha256(&bytes)) {
-            return Err(damaged(name, &"its content is not what was written"));
+        match checksum(name) == Some(&*sha256(&bytes)) {
+            true => Ok(bytes),
+            false => Err(damaged(name, &"its content is not what was written")),
         }
-        state = bytes;
+    };
+    sound(CLASSIFIER)?;
+    sound(OPTIMIZER)?;
+    if checksum(AVERAGE).is_some() || path.join(AVERAGE).exists() {
+        sound(AVERAGE)?;
     }
-    let state = toml::from_slice(&state).map_err(|error| damaged(STATE, &error))?;
+    let state = toml::from_slice(&sound(STATE)?).map_err(|error| damaged(STATE, &error))?;
     Ok(Checkpoint { path: path.to_owned(), state })
 }
 

@@ -206,16 +206,6 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
         assert_eq!(differences(&damaged, &expected), [""; 0], "{file}");
     }
 
-    // `sha256sum` finds the same.
-    let checkpoint = expected.join("checkpoints/epoch-6");
-    let sha256sum = || {
-        let mut sha256sum = std::process::Command::new("sha256sum");
-        sha256sum.args(["--check", "--strict", "SHA256SUMS"]).current_dir(&checkpoint).output()
-    };
-    let Ok(output) = sha256sum() else { return };
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8(output.stdout).unwrap().matches(": OK").count(), 4);
-
     // None is left.
     for epoch in checkpoints(&killed) {
         flip(&killed.join(format!("checkpoints/epoch-{epoch}/optimizer.bpk")));
@@ -225,6 +215,24 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
     assert_eq!(refused.status.code(), Some(2), "{message}");
     let last = message.lines().last().unwrap();
     assert!(last.starts_with("error: no checkpoint of the run "), "{message}");
+}
+
+/// A tool that has nothing to do with this program finds the same.
+#[test]
+#[cfg(target_os = "linux")]
+fn sha256sum_checks_a_checkpoint() {
+    let temp = TempDir::new().unwrap();
+    let checkpoint = whole(&temp, untested, 1).join("checkpoints/epoch-1");
+    let sha256sum = || {
+        let mut sha256sum = std::process::Command::new("sha256sum");
+        sha256sum.args(["--check", "--strict", "SHA256SUMS"]).current_dir(&checkpoint);
+        sha256sum.output().unwrap()
+    };
+    let sound = sha256sum();
+    assert!(sound.status.success(), "{sound:?}");
+    assert_eq!(String::from_utf8(sound.stdout).unwrap().matches(": OK").count(), 4);
+    flip(&checkpoint.join("average.bpk"));
+    assert!(!sha256sum().status.success());
 }
 
 /// The run ends with the weights of the next best epoch of those whose checkpoints are sound, and says

@@ -1,0 +1,369 @@
+//! Kills runs and sweeps at random moments, goes on with each to its end, and compares what came of it
+//! with one that nothing broke off.
+
+use std::{
+    collections::BTreeMap,
+    env, fmt, fs,
+    io::{self, Read},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use train::Error;
+
+#[path = "../../crates/train/tests/cli/outcome.rs"]
+mod outcome;
+
+/// All that has a memory is switched on. The images are the synthetic ones: nothing is downloaded.
+const CONFIG: &str = r#"
+network = "lenet_bn"
+device = "flex"
+epochs = 5
+batch_size = 128
+accumulate = 2
+label_smoothing = 0.1
+
+[data]
+source = "synthetic"
+limit = 640
+validation = 100
+
+[augment]
+crop = 2
+flip = true
+erase = 0.3
+mixup = 0.2
+cutmix = 1.0
+
+[optimizer]
+name = "adamw"
+learning_rate = 0.003
+weight_decay = 0.01
+clip_norm = 1.0
+
+[schedule]
+name = "one-cycle"
+
+[average]
+decay = 0.9
+
+[early_stopping]
+patience = 4
+"#;
+
+/// How often to kill, and when.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Kills, of all runs and sweeps together.
+    #[arg(long, default_value = "200")]
+    count: usize,
+
+    /// Decides the moments, as far as the machine takes the same time.
+    #[arg(long, default_value = "0")]
+    seed: u64,
+}
+
+/// What was going on when a kill came, as the files tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    StartUp,
+    Training,
+    Writing,
+    Pruning,
+    End,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::StartUp => "start-up",
+            Self::Training => "training",
+            Self::Writing => "writing a checkpoint",
+            Self::Pruning => "removing a checkpoint",
+            Self::End => "the end: weights, test, result",
+        })
+    }
+}
+
+/// What is trained, and killed.
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    Run,
+    /// Of two runs that differ by their seed.
+    Sweep,
+}
+
+/// Trains one of each to the end, then others that are killed until there were enough kills.
+///
+/// # Errors
+///
+/// If a run or a sweep does not go on, or does not end as the one that was not killed.
+pub fn run(arguments: &Arguments) -> Result<(), Error> {
+    let temp = tempfile::tempdir().map_err(failed)?;
+    let killer = Killer { program: build()?, folder: temp.path().to_owned() };
+    fs::write(killer.config(), CONFIG).map_err(failed)?;
+    let mut unbroken = Vec::new();
+    for (what, name) in [(What::Run, "whole run"), (What::Sweep, "whole sweep")] {
+        let (path, start) = (temp.path().join(name), Instant::now());
+        let status = killer.begin(what, &path).status().map_err(failed)?;
+        if !status.success() {
+            return Err(Error::Training(format!("the {name} ended with {status}")));
+        }
+        unbroken.push((what, path, start.elapsed()));
+    }
+
+    let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
+    let mut kills: BTreeMap<(Moment, Signal), usize> = BTreeMap::new();
+    let mut ended = [0, 0];
+    while kills.values().sum::<usize>() < arguments.count {
+        let number = usize::from(random.random_range(0..3) == 0);
+        let (what, expected, time) = &unbroken[number];
+        let path = temp.path().join(format!("killed {}", ended[0] + ended[1]));
+        let result = loop {
+            let left = kills.values().sum::<usize>() < arguments.count;
+            let killed = killer.kill(*what, &path, expected, left.then_some(*time), &mut random);
+            match killed {
+                Ok(Some(kill)) => *kills.entry(kill).or_default() += 1,
+                Ok(None) => break compare(&path, expected),
+                Err(error) => break Err(error),
+            }
+        };
+        if let Err(error) = result {
+            let kept = temp.keep();
+            return Err(Error::Training(format!("{error}\nit is kept in {}", kept.display())));
+        }
+        ended[number] += 1;
+        fs::remove_dir_all(&path).map_err(failed)?;
+    }
+
+    let of =
+        |signal| kills.iter().filter(move |((_, it), _)| *it == signal).map(|(_, count)| count);
+    println!(
+        "{} kills, {} by SIGKILL and {} by SIGTERM, of {} runs and {} sweeps, seed {}:",
+        kills.values().sum::<usize>(),
+        of(Signal::SIGKILL).sum::<usize>(),
+        of(Signal::SIGTERM).sum::<usize>(),
+        ended[0],
+        ended[1],
+        arguments.seed
+    );
+    println!("{:>8} {:>8}  during", "SIGKILL", "SIGTERM");
+    for moment in [Moment::StartUp, Moment::Training, Moment::Writing, Moment::Pruning, Moment::End]
+    {
+        let [killed, asked] = [Signal::SIGKILL, Signal::SIGTERM]
+            .map(|signal| kills.get(&(moment, signal)).copied().unwrap_or_default());
+        println!("{killed:>8} {asked:>8}  {moment}");
+    }
+    println!("all went on to their end, and to the bits of those that were not killed");
+    Ok(())
+}
+
+/// The program, built as people run it.
+fn build() -> Result<PathBuf, Error> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["build", "--package", "train"]);
+    // Cargo tells them to this program; some crates are built again where they are another's.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().map_err(failed)?;
+    match status.success() {
+        true => Ok(env::current_exe().map_err(failed)?.with_file_name("train")),
+        false => Err(Error::Training(format!("the program cannot be built: {status}"))),
+    }
+}
+
+/// Whether what was killed came to the same as what was not.
+fn compare(path: &Path, expected: &Path) -> Result<(), Error> {
+    let differences = outcome::differences(path, expected);
+    match differences.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Training(format!("these differ: {}", differences.join(", ")))),
+    }
+}
+
+struct Killer {
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+impl Killer {
+    fn config(&self) -> PathBuf {
+        self.folder.join("config.toml")
+    }
+
+    /// The command that begins.
+    fn begin(&self, what: What, path: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.stdout(Stdio::null());
+        match what {
+            What::Run => command.arg(self.config()).arg("--run-dir").arg(path),
+            What::Sweep => {
+                command.arg("sweep").arg(self.config()).arg("--out").arg(path);
+                command.args(["--set", "seed=0,1", "--test-best"])
+            }
+        };
+        command
+    }
+
+    /// The command that goes on: of a sweep, and of a run that had not begun, the same.
+    fn go_on(&self, what: What, path: &Path) -> Command {
+        let mut command = self.begin(what, path);
+        if what == What::Run && path.join("config.toml").exists() {
+            command = Command::new(&self.program);
+            command.stdout(Stdio::null()).arg("resume").arg(path);
+        }
+        command
+    }
+
+    /// Starts or goes on, and kills at a random moment within this time, where there is one; `None` if
+    /// it came to its end before that.
+    fn kill(
+        &self,
+        what: What,
+        path: &Path,
+        expected: &Path,
+        within: Option<Duration>,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Option<(Moment, Signal)>, Error> {
+        let watch = Watch::begin(path, expected);
+        let mut command = self.go_on(what, path);
+        let mut child = command.stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let signal = if random.random() { Signal::SIGKILL } else { Signal::SIGTERM };
+        let mut moment = None;
+        if let Some(within) = within {
+            // Half of the kills come at any time, half in what is over in a few thousandths of a second.
+            let rare = [Moment::Writing, Moment::Pruning, Moment::End];
+            let awaited = random.random::<bool>().then(|| rare[random.random_range(0..3)]);
+            let wait = match awaited {
+                Some(_) => Duration::from_micros(random.random_range(0..3000)),
+                None => within.mul_f64(random.random()),
+            };
+            if awaited.is_none_or(|awaited| watch.wait_for(awaited, &mut child)) {
+                thread::sleep(wait);
+                moment = Some(watch.moment());
+                let pid = Pid::from_raw(child.id().cast_signed());
+                kill(pid, signal).map_err(|error| failed(error.into()))?;
+            }
+        }
+        let mut message = String::new();
+        let mut stderr = child.stderr.take().expect("a pipe");
+        stderr.read_to_string(&mut message).map_err(failed)?;
+        let status = child.wait().map_err(failed)?;
+        if status.success() {
+            return Ok(None);
+        }
+        let was_killed = status.signal() == Some(signal as i32);
+        match (moment, signal) {
+            (Some(_), Signal::SIGKILL) if was_killed => Ok(Some((watch.moment(), signal))),
+            // Before it listens to signals.
+            (Some(Moment::StartUp), Signal::SIGTERM) if was_killed => {
+                Ok(Some((Moment::StartUp, signal)))
+            }
+            (Some(moment), Signal::SIGTERM) if status.code() == Some(130) => {
+                is_told(path, &message)?;
+                Ok(Some((moment, signal)))
+            }
+            // It had been killed after its result was written.
+            (_, _) if status.code() == Some(2) && message.ends_with(" has ended\n") => Ok(None),
+            _ => Err(Error::Training(format!("{command:?} ended with {status}: {message}"))),
+        }
+    }
+}
+
+/// After a stop: that it was one, and a checkpoint that is there if one is named.
+fn is_told(path: &Path, message: &str) -> Result<(), Error> {
+    let epoch = message.split(" goes on after epoch ").nth(1).and_then(|it| it.lines().next());
+    let is_there = |epoch: &str| {
+        let run = message.split("`train resume ").nth(1).and_then(|it| it.split('`').next());
+        let run = run.map_or(path.to_owned(), PathBuf::from);
+        run.join(format!("checkpoints/epoch-{epoch}/SHA256SUMS")).exists()
+    };
+    let stopped = message.lines().any(|line| line.starts_with("error: stopped"));
+    match stopped && epoch.is_none_or(is_there) {
+        true => Ok(()),
+        false => Err(Error::Training(format!("after a stop it said: {message}"))),
+    }
+}
+
+/// A look at the files of a run or a sweep.
+struct Watch<'a> {
+    path: &'a Path,
+    expected: &'a Path,
+    /// The run under way and the length of its steps, before the program started.
+    before: (PathBuf, u64),
+}
+
+impl<'a> Watch<'a> {
+    fn begin(path: &'a Path, expected: &'a Path) -> Self {
+        let run = under_way(path);
+        let before = (run.clone(), length(&run));
+        Self { path, expected, before }
+    }
+
+    fn moment(&self) -> Moment {
+        let run = under_way(self.path);
+        let name = run.strip_prefix(self.path).expect("a folder within");
+        let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+        let names: Vec<_> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let last = (1..).take_while(|epoch| {
+            let whole = self.expected.join(name).join("metrics.jsonl");
+            fs::read_to_string(whole).is_ok_and(|lines| lines.lines().count() >= *epoch)
+        });
+        let last = format!("epoch-{}", last.last().unwrap_or_default());
+        if run.join("result.json").exists() || names.contains(&last) {
+            Moment::End
+        } else if names.iter().any(|name| name.ends_with(".old")) {
+            Moment::Pruning
+        } else if names.iter().any(|name| name.ends_with(".part")) {
+            Moment::Writing
+        } else if (&run, length(&run)) == (&self.before.0, self.before.1) {
+            Moment::StartUp
+        } else {
+            Moment::Training
+        }
+    }
+
+    /// Waits for a moment; `false` if the program ends before it.
+    fn wait_for(&self, awaited: Moment, child: &mut Child) -> bool {
+        while matches!(child.try_wait(), Ok(None)) {
+            if self.moment() == awaited {
+                return true;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        false
+    }
+}
+
+/// The run itself; of a sweep the run that has no result, or the last.
+fn under_way(path: &Path) -> PathBuf {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut runs: Vec<_> = entries.filter(|path| path.join("config.toml").exists()).collect();
+    runs.sort();
+    let without_result = runs.iter().find(|run| !run.join("result.json").exists());
+    without_result.or(runs.last()).cloned().unwrap_or(path.to_owned())
+}
+
+/// The length of the steps that a run has written down.
+fn length(run: &Path) -> u64 {
+    fs::metadata(run.join("steps.jsonl")).map_or(0, |file| file.len())
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::Training(error.to_string())
+}
