@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     env, fmt, fs,
     io::{self, Read},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::MetadataExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -303,38 +303,38 @@ fn is_told(path: &Path, message: &str) -> Result<(), Error> {
 struct Watch<'a> {
     path: &'a Path,
     expected: &'a Path,
-    /// The run under way and the length of its steps, before the program started.
-    before: (PathBuf, u64),
+    /// What an earlier kill left.
+    before: Vec<Entry>,
 }
 
 impl<'a> Watch<'a> {
     fn begin(path: &'a Path, expected: &'a Path) -> Self {
-        let run = under_way(path);
-        let before = (run.clone(), length(&run));
-        Self { path, expected, before }
+        Self { path, expected, before: entries(path) }
     }
 
+    /// By what was touched of the run under way since the program started.
     fn moment(&self) -> Moment {
         let run = under_way(self.path);
-        let name = run.strip_prefix(self.path).expect("a folder within");
-        let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
-        let names: Vec<_> =
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        let last = (1..).take_while(|epoch| {
-            let whole = self.expected.join(name).join("metrics.jsonl");
-            fs::read_to_string(whole).is_ok_and(|lines| lines.lines().count() >= *epoch)
-        });
-        let last = format!("epoch-{}", last.last().unwrap_or_default());
-        if run.join("result.json").exists() || names.contains(&last) {
-            Moment::End
-        } else if names.iter().any(|name| name.ends_with(".old")) {
+        let fresh: Vec<String> = entries(&run)
+            .into_iter()
+            .filter(|entry| !self.before.contains(entry))
+            .filter_map(|entry| Some(entry.path.strip_prefix(&run).ok()?.to_str()?.to_owned()))
+            .collect();
+        let is_fresh = |is: &dyn Fn(&str) -> bool| fresh.iter().any(|path| is(path));
+        // Of an early stop, too.
+        let whole = self.expected.join(run.strip_prefix(self.path).expect("a folder within"));
+        let lines = fs::read_to_string(whole.join("metrics.jsonl")).unwrap_or_default();
+        let last = format!("checkpoints/epoch-{}", lines.lines().count());
+        if is_fresh(&|path| path.starts_with("checkpoints/") && path.ends_with(".old")) {
             Moment::Pruning
-        } else if names.iter().any(|name| name.ends_with(".part")) {
+        } else if is_fresh(&|path| path.starts_with("checkpoints/") && path.ends_with(".part")) {
             Moment::Writing
-        } else if (&run, length(&run)) == (&self.before.0, self.before.1) {
-            Moment::StartUp
-        } else {
+        } else if is_fresh(&|path| path == last || path.contains("model.bpk")) {
+            Moment::End
+        } else if is_fresh(&|path| path == "steps.jsonl") {
             Moment::Training
+        } else {
+            Moment::StartUp
         }
     }
 
@@ -350,18 +350,35 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The run itself; of a sweep the run that has no result, or the last.
+/// The run itself; of a sweep the first run that has no result, or all of it.
 fn under_way(path: &Path) -> PathBuf {
     let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut runs: Vec<_> = entries.filter(|path| path.join("config.toml").exists()).collect();
-    runs.sort();
-    let without_result = runs.iter().find(|run| !run.join("result.json").exists());
-    without_result.or(runs.last()).cloned().unwrap_or(path.to_owned())
+    let begun = entries.filter(|run| run.join("config.toml").exists());
+    let mut without_result = begun.filter(|run| !run.join("result.json").exists());
+    without_result.next().unwrap_or(path.to_owned())
 }
 
-/// The length of the steps that a run has written down.
-fn length(run: &Path) -> u64 {
-    fs::metadata(run.join("steps.jsonl")).map_or(0, |file| file.len())
+/// A file or folder, and when it was touched last.
+#[derive(PartialEq)]
+struct Entry {
+    path: PathBuf,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+/// All within a folder.
+fn entries(folder: &Path) -> Vec<Entry> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        // It may be gone again.
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        if metadata.is_dir() {
+            found.extend(entries(&path));
+        }
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        found.push(Entry { path, inode: metadata.ino(), changed });
+    }
+    found
 }
 
 fn failed(error: io::Error) -> Error {

@@ -21,10 +21,10 @@ const RECORD: &str = "sweep.json";
 /// Trains with every combination of some values, one run after the other, or goes on where that was
 /// broken off.
 pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
+    let stop = Stop::at_ctrl_c();
     // All configs are read before the first run begins.
     let plan = Plan::new(&args.config, &args.overrides)?;
     let (folder, _held) = open(args.out.as_deref(), &plan.about)?;
-    let stop = Stop::at_ctrl_c();
     stop.set_way_on(WAY_ON.to_owned());
     let mut sweep = Sweep::read(&plan, folder)?;
     sweep.write()?;
