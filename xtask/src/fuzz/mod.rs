@@ -39,9 +39,9 @@ const MOST_MEMORY: usize = 300 << 20;
 /// Longer than any case takes, on a machine that does much else.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Inputs that are damaged further: so many at most, and none longer than this, in bytes.
+/// Inputs that are damaged further: so many at most, and none much longer than the good files, so that
+/// a case stays cheap.
 const INPUTS: usize = 400;
-const LONGEST_INPUT: usize = 1 << 17;
 
 /// What to fuzz, and for how long.
 #[derive(Debug, Args)]
@@ -173,6 +173,7 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
             Error::Training(format!("{}: the good files are refused: {error}", target.name()))
         })?;
     }
+    let longest = 4 * good.iter().map(|(_, bytes)| bytes.len()).max().unwrap_or(0);
     let mut inputs = good.clone();
     let mut session = Session::new().seed(args.seed);
     let mut report = File::create(work.join(REPORT)).map_err(broken)?;
@@ -232,7 +233,7 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
         } else if let Ok(Err(error)) = result {
             let times = errors.entry(kind(&path, &error)).or_default();
             *times += 1;
-            if *times == 1 && inputs.len() < INPUTS && input.1.len() <= LONGEST_INPUT {
+            if *times == 1 && inputs.len() < INPUTS && input.1.len() <= longest {
                 inputs.push(input.clone());
             }
         } else {
@@ -303,7 +304,11 @@ fn kind(path: &Path, error: &str) -> String {
     let error = error.replace(&*path.to_string_lossy(), "").replace("\\\"", "`");
     let mut lines = error.lines();
     let first = lines.next().unwrap_or_default();
-    let unquoted: String = first.split('`').step_by(2).collect();
+    let mut unquoted: String = first.split('`').step_by(2).collect();
+    if let Some((before, rest)) = unquoted.split_once("string \"") {
+        let after = rest.rsplit_once('"').map_or("", |(_, after)| after);
+        unquoted = format!("{before}string {after}");
+    }
     let is_word = |word: &&str| {
         word.len() > 2
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || b",:".contains(&byte))
