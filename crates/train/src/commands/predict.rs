@@ -40,13 +40,7 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     };
     let normalization = description.as_ref().map(|description| description.normalization);
     let sight = Sight::new(network, preset, normalization)?;
-    if description.is_none() {
-        eprintln!(
-            "note: {} does not say how its images were normalized: {} is assumed",
-            weights.display(),
-            sight.normalization()
-        );
-    }
+    let is_described = description.is_some();
     let names = match (&args.classes, description) {
         (None, Some(description)) => description.classes,
         (file, _) => class_names(file.as_deref(), &sight)?,
@@ -74,6 +68,13 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     let config = network.config(preset).map_err(|error| usage(&error))?;
     let config = config.with_channels(sight.channels()).with_classes(names.len());
     let classifier = config.init(&device).load(&weights).map_err(explain)?;
+    if !is_described {
+        eprintln!(
+            "note: {} does not say how its images were normalized: {} is assumed",
+            weights.display(),
+            sight.normalization()
+        );
+    }
     let classifier = classifier.prepare_for_prediction();
 
     let failed = |error: &dyn Display| Error::Training(error.to_string());
