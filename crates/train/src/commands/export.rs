@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use crate::{
     Config, Error,
     cli::ExportArgs,
+    program,
     progress::say,
     run_dir::{cannot_write, is_run},
 };
@@ -42,8 +43,9 @@ pub(crate) fn ended(run: &std::path::Path) -> Result<std::path::PathBuf, Error> 
     match weights.is_file() {
         true => Ok(weights),
         false => Err(Error::Usage(format!(
-            "the run {0} has not ended: `train resume {0}` goes on with it",
-            run.display()
+            "the run {} has not ended: `{}` goes on with it",
+            run.display(),
+            program::resume(run)
         ))),
     }
 }

@@ -23,12 +23,12 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     let device = args.device.iter();
     let device: Vec<_> =
         device.map(|name| (format!("--device {name}"), format!("device={name}"))).collect();
-    let config = Config::load(Some(&path.join("config.toml")), &device)?;
+    let config = Config::of_run(path, &device)?;
     let devices = device::choose_all(&config)?;
     let data = load(&config, args.data_dir.as_deref())?;
     let environment = run_dir::read::<Environment>(path, "environment.json")?;
     if let Some(before) = &environment
-        && before.data_source.starts_with("synthetic") != (*data.source() == Source::Synthetic)
+        && (before.data_source == Source::Synthetic) != (*data.source() == Source::Synthetic)
     {
         return Err(Error::Usage(format!(
             "the run began on {}, and here is {}: --data-dir tells where Fashion-MNIST is",

@@ -65,7 +65,7 @@ impl Run<'_> {
     }
 
     fn environment(&self) -> Environment {
-        Environment::new(&self.found(), self.data.source().to_string())
+        Environment::new(&self.found(), self.data.source().clone())
     }
 
     /// Writes down what is known before the run begins.
