@@ -5,7 +5,7 @@ use fashion_mnist::{FashionMnist, Split};
 use models::ConvNet;
 
 use super::{
-    data::{load, loader},
+    data::{check_initial, load, loader},
     report::write_report,
 };
 use crate::{
@@ -39,9 +39,10 @@ pub(crate) fn start(
     stop: &Stop,
 ) -> Result<RunResult, Error> {
     let devices = device::choose_all(config)?;
-    if config.initial.is_some() {
+    if let Some(initial) = &config.initial {
         // Whether they fit, before anything is made.
         Classifier::initial(config, &Device::flex())?;
+        check_initial(config, &initial.weights);
     }
     let run = RunDir::create(run_dir, config)?;
     let data = load(config, data_dir).inspect_err(|_| run.discard())?;
