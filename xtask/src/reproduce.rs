@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What to train, and for how long.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Only this network, by a name that `train networks` prints; may be repeated.
+    /// Only this network, by a name that the command `networks` of `train` prints; may be repeated.
     #[arg(long = "network", value_name = "NETWORK")]
     networks: Vec<String>,
 

@@ -316,17 +316,16 @@ impl Iterator for Batches<'_> {
             (draws, changes.collect::<Vec<_>>())
         });
         if let Some((draws, changes)) = &augment {
-            images = draws.move_pixels(images, changes);
+            images = draws.erase(draws.move_pixels(images, changes), changes);
         }
         let Normalization { mean, std } = *normalization;
         images = (images - 255.0 * mean) * (1.0 / (255.0 * std));
         let mut mix = None;
-        if let Some((draws, changes)) = &augment {
-            images = draws.erase(images, changes);
-            if let Some(mixing) = draws.batch(range.start + start) {
-                images = mixing.apply(images);
-                mix = Some(Mix { labels: labels.clone().flip([0]), share: mixing.share() });
-            }
+        if let Some((draws, _)) = &augment
+            && let Some(mixing) = draws.batch(range.start + start)
+        {
+            images = mixing.apply(images);
+            mix = Some(Mix { labels: labels.clone().flip([0]), share: mixing.share() });
         }
         let images = match resize {
             Some(weights) => weights.clone().matmul(images).matmul(weights.clone().transpose()),

@@ -1,6 +1,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
 };
 
@@ -25,7 +26,7 @@ pub struct FashionMnist {
     source: Source,
 }
 
-/// Where images come from; displayed as a person should read it.
+/// Where images come from; displayed as a person should read it, and read again from that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The published files, their SHA-256 checked, in this directory.
@@ -88,6 +89,10 @@ impl FashionMnist {
     }
 }
 
+/// How a source is displayed.
+const FASHION_MNIST: &str = "Fashion-MNIST from ";
+const SYNTHETIC: &str = "synthetic stand-in, not Fashion-MNIST";
+
 impl Source {
     /// The names of the ten classes, by label.
     pub fn class_names(&self) -> [&'static str; 10] {
@@ -101,8 +106,21 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FashionMnist(dir) => write!(f, "Fashion-MNIST from {}", dir.display()),
-            Self::Synthetic => f.write_str("synthetic stand-in, not Fashion-MNIST"),
+            Self::FashionMnist(dir) => write!(f, "{FASHION_MNIST}{}", dir.display()),
+            Self::Synthetic => f.write_str(SYNTHETIC),
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    /// Reads what is displayed.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(FASHION_MNIST) {
+            Some(dir) => Ok(Self::FashionMnist(dir.into())),
+            None if text == SYNTHETIC => Ok(Self::Synthetic),
+            None => Err(format!("`{text}`: expected `{FASHION_MNIST}DIR` or `{SYNTHETIC}`")),
         }
     }
 }
@@ -302,6 +320,9 @@ mod tests {
             assert_eq!(images.labels().iter().filter(|&&found| found == label).count(), 10);
         }
         assert!(Source::Synthetic.to_string().contains("synthetic"));
+        for source in [Source::Synthetic, Source::FashionMnist("a/synthetic one".into())] {
+            assert_eq!(source.to_string().parse(), Ok(source));
+        }
         for name in Source::Synthetic.class_names() {
             assert!(name.starts_with("synthetic"), "{name}");
         }

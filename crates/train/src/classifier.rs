@@ -80,11 +80,12 @@ impl Classifier {
         Ok(classifier)
     }
 
-    /// The mean loss of a batch, `[1]`, and how many of its images were taken for their class, `[1]`.
+    /// The mean loss of a batch, `[1]`, and how many of its images were taken for their class, `[1]`:
+    /// of mixed images, for the class with the larger share, or for either if both have one half.
     pub fn loss(&self, batch: Batch) -> (Tensor<1>, Tensor<1>) {
         let (logits, auxiliary) = self.network.forward_auxiliary(batch.images.clone());
         let predicted = logits.clone().inner().argmax(1).flatten::<1>(0, 1);
-        let correct = predicted.equal(batch.labels.clone().inner()).int().sum().float();
+        let correct = correct(predicted, &batch);
 
         let entropy = |logits| cross_entropy(logits, &batch, self.label_smoothing);
         let loss = entropy(logits);
@@ -97,6 +98,18 @@ impl Classifier {
     pub fn gradients(&self, loss: Tensor<1>) -> GradientsParams {
         GradientsParams::from_grads(loss.backward(), self)
     }
+}
+
+/// How many of the predicted classes `[batch]` are an image's main class: of a mixed image, the one
+/// with the larger share, or either if both have one half. `[1]`.
+fn correct(predicted: Tensor<1, Int>, batch: &Batch) -> Tensor<1> {
+    let is = |labels: &Tensor<1, Int>| predicted.clone().equal(labels.clone().inner());
+    let correct = match &batch.mix {
+        Some(mix) if mix.share < 0.5 => is(&mix.labels),
+        Some(mix) if mix.share == 0.5 => is(&batch.labels).bool_or(is(&mix.labels)),
+        _ => is(&batch.labels),
+    };
+    correct.int().sum().float()
 }
 
 /// The mean cross entropy of logits `[batch, classes]` and the batch's labels, smoothed and mixed as

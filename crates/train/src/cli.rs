@@ -52,6 +52,16 @@ enum Command {
     /// with a sweep that was broken off.
     Sweep(SweepArgs),
     /// Lets other machines compute on the devices of this one.
+    ///
+    /// Whoever connects must know a token: the one in the environment variable TRAIN_TOKEN, or without
+    /// it a new one, which is printed with the command to use on the other machine.
+    ///
+    /// Serve only where you trust the network. Nothing that is sent is encrypted, not even the token.
+    /// Burn's server looks at the token when the first message of a connection has arrived, which may
+    /// be of up to 1 GiB and may take any time: who can connect can fill the memory. It does not look
+    /// at `Origin`, so a page in a browser on a machine that reaches the address can connect too; it
+    /// cannot compute, for it does not know the token.
+    #[command(verbatim_doc_comment)]
     Serve(ServeArgs),
 }
 
@@ -81,12 +91,13 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
-    /// Without a run: the network, by a name that `train networks` prints [default: what the file of a
+    /// Without a run: the network, by a name that the command `networks` prints [default: what the file of a
     /// run's weights says].
     #[arg(long)]
     pub network: Option<String>,
 
-    /// Changes one key of the run's config, such as data.normalization; may be repeated.
+    /// Changes one key of the run's config, such as data.normalization; without a VALUE, leaves it
+    /// out. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
@@ -136,7 +147,10 @@ pub(crate) struct SweepArgs {
     /// The config file.
     pub config: PathBuf,
 
-    /// The values of one key, such as optimizer.learning_rate=0.1,0.5 or seed=0,1,2; may be repeated.
+    /// The values of one key, such as optimizer.learning_rate=0.1,0.5 or seed=0,1,2; an empty one
+    /// leaves the key out. A value may be a section, which is how to give each optimizer its own
+    /// learning rate: 'optimizer={name="sgd",learning_rate=0.1},{name="adamw",learning_rate=0.002}'.
+    /// May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE,...", required = true)]
     pub overrides: Vec<String>,
 
@@ -156,16 +170,11 @@ pub(crate) struct SweepArgs {
 /// Whom to serve, and with what.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The address to listen at.
+    /// The address to listen at; 0.0.0.0:3000 lets other machines connect.
     #[arg(long, default_value = "127.0.0.1:3000")]
     pub bind: std::net::SocketAddr,
 
-    /// What a client must know [default: what TRAIN_TOKEN holds; without one, only this machine is
-    /// served].
-    #[arg(long)]
-    pub token: Option<String>,
-
-    /// The device, auto or a name that `train devices` prints; of a backend, all of its devices.
+    /// The device, auto or a name that the command `devices` prints; of a backend, all of its devices.
     #[arg(long)]
     pub device: Option<String>,
 }
@@ -173,7 +182,7 @@ pub(crate) struct ServeArgs {
 /// Which network to describe, and for which images.
 #[derive(Debug, Args)]
 pub(crate) struct SummaryArgs {
-    /// The network, by a name that `train networks` prints.
+    /// The network, by a name that the command `networks` prints.
     pub network: String,
 
     /// d2l, imagenet or small [default: the first that has the network].
@@ -205,7 +214,7 @@ pub(crate) struct PredictArgs {
     )]
     pub run: Option<PathBuf>,
 
-    /// Without a run: the network, by a name that `train networks` prints [default: what the file of a
+    /// Without a run: the network, by a name that the command `networks` prints [default: what the file of a
     /// run's weights says].
     #[arg(long)]
     pub network: Option<String>,
@@ -227,7 +236,7 @@ pub(crate) struct PredictArgs {
     #[arg(long, default_value = "5")]
     pub top: NonZeroUsize,
 
-    /// Where to compute: auto, or a name that `train devices` prints.
+    /// Where to compute: auto, or a name that the command `devices` prints.
     #[arg(long)]
     pub device: Option<String>,
 
@@ -250,11 +259,13 @@ pub(crate) struct TrainArgs {
     /// The config file [default: configs/quickstart.toml, built in].
     pub config: Option<PathBuf>,
 
-    /// Changes one key of the config; may be repeated.
+    /// Changes one key of the config, such as optimizer.learning_rate=0.05; without a VALUE, leaves it
+    /// out, as optimizer.momentum= does. Another optimizer.name or schedule.name also leaves out the
+    /// keys that it has no use for. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
-    /// Where to compute: auto, or a name that `train devices` prints.
+    /// Where to compute: auto, or a name that the command `devices` prints.
     #[arg(long)]
     pub device: Option<String>,
 

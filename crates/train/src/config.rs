@@ -12,7 +12,7 @@ use std::{
 
 use fashion_mnist::{Augment, Class, Normalization};
 use models::{Architecture, Implementation, LoadOptions, NetworkConfig, Preset};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
     DeviceName, Error,
@@ -29,7 +29,7 @@ pub struct Config {
     /// What the network is made for.
     #[serde(with = "by_name", default = "d2l")]
     pub preset: Preset,
-    /// Decides every random choice of the run.
+    /// Decides every random choice of the run but `data.split_seed`'s.
     #[serde(default)]
     pub seed: u64,
     /// Where to compute.
@@ -133,6 +133,9 @@ pub struct DataConfig {
     pub source: SourceConfig,
     /// Training images held out for validation after each epoch, the same share of each class.
     pub validation: NonZeroUsize,
+    /// Decides which images are held out. Runs that differ in `seed` alone are validated with the same
+    /// images, and none of them has trained on another's.
+    pub split_seed: u64,
     /// Train on the first so many images only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<NonZeroUsize>,
@@ -305,9 +308,17 @@ impl Default for DataConfig {
         Self {
             source: SourceConfig::FashionMnist,
             validation: NonZeroUsize::new(5_000).expect("not zero"),
+            split_seed: 0,
             limit: None,
             normalization: NormalizationConfig::Unit,
         }
+    }
+}
+
+impl DataConfig {
+    /// What decides which images are held out: how many, and the seed.
+    pub fn split(&self) -> (NonZeroUsize, u64) {
+        (self.validation, self.split_seed)
     }
 }
 
@@ -325,6 +336,19 @@ impl AugmentConfig {
 }
 
 impl OptimizerName {
+    /// The keys that not every optimizer has.
+    const KEYS: [&str; 4] = ["momentum", "nesterov", "beta1", "beta2"];
+
+    fn has(self, key: &str) -> bool {
+        match key {
+            "momentum" => matches!(self, Self::Sgd | Self::RmsProp),
+            "nesterov" => self == Self::Sgd,
+            "beta1" => matches!(self, Self::Adam | Self::AdamW),
+            "beta2" => self != Self::Sgd,
+            _ => true,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Sgd => "sgd",
@@ -336,6 +360,17 @@ impl OptimizerName {
 }
 
 impl ScheduleName {
+    /// The keys that not every schedule has.
+    const KEYS: [&str; 3] = ["milestones", "factor", "final_factor"];
+
+    fn has(self, key: &str) -> bool {
+        match key {
+            "milestones" | "factor" => self == Self::Step,
+            "final_factor" => matches!(self, Self::Cosine | Self::Linear),
+            _ => true,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Constant => "constant",
@@ -384,7 +419,10 @@ const TRAINING_IMAGES: usize = 60_000;
 
 impl Config {
     /// Reads `path`, or the quickstart without one, then applies the overrides: what to call each in
-    /// a message, and `KEY=VALUE`.
+    /// a message, and `KEY=VALUE`. An empty value leaves the key out.
+    ///
+    /// Another `optimizer.name` or `schedule.name` also leaves out those keys of the file that the new
+    /// one has no use for.
     ///
     /// # Errors
     ///
@@ -396,9 +434,10 @@ impl Config {
         };
         let mut config: Self =
             toml::from_str(&text).map_err(|error| Error::Usage(locate(&file, &text, &error)))?;
+        let asked: Vec<&str> = overrides.iter().map(|(_, assignment)| key_of(assignment)).collect();
         for (name, assignment) in overrides {
             config = config
-                .with(assignment)
+                .with(assignment, &asked)
                 .map_err(|why| Error::Usage(format!("{name}: {}", readable(&why))))?;
         }
         match config.check() {
@@ -413,17 +452,27 @@ impl Config {
         }
     }
 
-    /// This config with one key changed.
-    fn with(&self, assignment: &str) -> Result<Self, String> {
-        let (key, value) = assignment
+    /// Reads the config of a run out of the run's folder; see [`load`](Self::load).
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn of_run(run: &Path, overrides: &[(String, String)]) -> Result<Self, Error> {
+        Self::load(Some(&run.join("config.toml")), overrides)
+    }
+
+    /// This config with one key changed. `asked` are the keys of all changes.
+    fn with(&self, assignment: &str, asked: &[&str]) -> Result<Self, String> {
+        let (_, value) = assignment
             .split_once('=')
             .ok_or("expected KEY=VALUE, such as `--set optimizer.learning_rate=0.5`")?;
+        let (key, value) = (key_of(assignment), value.trim());
         // A table in a table in a table and so on would overflow the stack.
         if key.split('.').nth(2).is_some() {
             return Err("expected a key in one section at most, such as `data.limit`".to_owned());
         }
         // What is not a TOML value is a string without its quotes.
-        let value = toml::Table::from_str(&format!("value = {value}"))
+        let given = toml::Table::from_str(&format!("value = {value}"))
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| value.into());
@@ -431,23 +480,37 @@ impl Config {
         let mut root = toml::Table::try_from(self).map_err(|error| error.to_string())?;
         // Of two keys that exclude each other, the one that is asked for stays.
         for [one, other] in [["epochs", "minutes"], ["device", "devices"]] {
-            if key.trim() == one {
+            if key == one {
                 root.remove(other);
-            } else if key.trim() == other {
+            } else if key == other {
                 root.remove(one);
             }
         }
-        let mut table = &mut root;
-        let mut path: Vec<&str> = key.trim().split('.').collect();
-        let last = path.pop().unwrap_or_default();
-        for name in path {
-            let entry = table.entry(name).or_insert_with(|| toml::Table::new().into());
-            table = entry
-                .as_table_mut()
-                .ok_or_else(|| format!("`{name}` is a value, not a section"))?;
+        let unused = match key {
+            "optimizer.name" => unused(&given, &OptimizerName::KEYS, OptimizerName::has),
+            "schedule.name" => unused(&given, &ScheduleName::KEYS, ScheduleName::has),
+            _ => Vec::new(),
+        };
+        let (table, name) = place(&mut root, key)?;
+        for unused in unused {
+            if !asked.contains(&key.replace("name", unused).as_str()) {
+                table.remove(unused);
+            }
         }
-        table.insert(last.to_owned(), value);
-        root.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+        table.insert(name.to_owned(), given);
+
+        let parse = |root: &toml::Table| {
+            let config = root.clone().try_into();
+            config.map_err(|error: toml::de::Error| error.message().to_owned())
+        };
+        let changed = parse(&root);
+        let is_unknown = |why: &String| why.starts_with("unknown field");
+        if !value.is_empty() || changed.as_ref().is_err_and(is_unknown) {
+            return changed;
+        }
+        let (table, name) = place(&mut root, key)?;
+        table.remove(name);
+        parse(&root)
     }
 
     /// The number of images that an epoch trains on.
@@ -565,17 +628,9 @@ impl Config {
         }
 
         let OptimizerConfig { name, momentum, nesterov, beta1, beta2, .. } = self.optimizer;
-        let (adam, rmsprop) = (
-            matches!(name, OptimizerName::Adam | OptimizerName::AdamW),
-            name == OptimizerName::RmsProp,
-        );
-        for (key, given, has) in [
-            ("momentum", momentum > 0.0, !adam),
-            ("nesterov", nesterov, name == OptimizerName::Sgd),
-            ("beta1", beta1.is_some(), adam),
-            ("beta2", beta2.is_some(), adam || rmsprop),
-        ] {
-            if given && !has {
+        let given = [momentum > 0.0, nesterov, beta1.is_some(), beta2.is_some()];
+        for (key, given) in OptimizerName::KEYS.into_iter().zip(given) {
+            if given && !name.has(key) {
                 return Err((key, format!("the optimizer {} has no {key}", name.name())));
             }
         }
@@ -584,14 +639,9 @@ impl Config {
         }
 
         let ScheduleConfig { name, ref milestones, factor, final_factor, .. } = self.schedule;
-        let falls = matches!(name, ScheduleName::Cosine | ScheduleName::Linear);
-        let steps = name == ScheduleName::Step;
-        for (key, given, has) in [
-            ("milestones", !milestones.is_empty(), steps),
-            ("factor", factor.is_some(), steps),
-            ("final_factor", final_factor > 0.0, falls),
-        ] {
-            if given && !has {
+        let given = [!milestones.is_empty(), factor.is_some(), final_factor > 0.0];
+        for (key, given) in ScheduleName::KEYS.into_iter().zip(given) {
+            if given && !name.has(key) {
                 return Err((key, format!("the schedule {} has no {key}", name.name())));
             }
         }
@@ -601,12 +651,43 @@ impl Config {
             let why = "the first of the milestones lies in the warm-up";
             return Err(("milestones", why.to_owned()));
         }
-        if steps && milestones.is_empty() {
+        if name == ScheduleName::Step && milestones.is_empty() {
             let why = "the schedule `step` needs milestones, such as [0.5, 0.75]";
             return Err(("[schedule]", why.to_owned()));
         }
         Ok(())
     }
+}
+
+/// The key of `KEY=VALUE`.
+fn key_of(assignment: &str) -> &str {
+    assignment.split_once('=').map_or(assignment, |(key, _)| key).trim()
+}
+
+/// The section that a key such as `optimizer.name` is in, and the key's name there.
+fn place<'a>(
+    root: &'a mut toml::Table,
+    key: &'a str,
+) -> Result<(&'a mut toml::Table, &'a str), String> {
+    let Some((sections, name)) = key.rsplit_once('.') else { return Ok((root, key)) };
+    let mut table = root;
+    for section in sections.split('.') {
+        let entry = table.entry(section).or_insert_with(|| toml::Table::new().into());
+        table =
+            entry.as_table_mut().ok_or_else(|| format!("`{section}` is a value, not a section"))?;
+    }
+    Ok((table, name))
+}
+
+/// Those of the keys that a choice such as `optimizer.name` has no use for; none if the choice is not
+/// valid.
+fn unused<N: DeserializeOwned + Copy>(
+    name: &toml::Value,
+    keys: &[&'static str],
+    has: fn(N, &str) -> bool,
+) -> Vec<&'static str> {
+    let Ok(name) = name.clone().try_into::<N>() else { return Vec::new() };
+    keys.iter().copied().filter(|key| !has(name, key)).collect()
 }
 
 fn read(path: &Path) -> Result<String, Error> {

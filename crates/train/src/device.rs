@@ -16,7 +16,7 @@ pub enum DeviceName {
     Auto,
     /// A device of one backend: of several, the one with this number, otherwise the best.
     Of(Backend, Option<usize>),
-    /// A device of another machine, where `train serve` runs at this address; of several, the one
+    /// A device of another machine, where the command `serve` runs at this address; of several, the one
     /// with this number.
     Remote(String, Option<usize>),
 }
@@ -256,8 +256,8 @@ fn remote(url: &str, index: usize) -> Result<Found, Error> {
     }
     let device = Device::remote_options(&host).device_index(index).init().map_err(|error| {
         Error::Usage(format!(
-            "cannot use the remote device {url}#{index}: {error} (is `train serve` running there? \
-             If it was started with a token, {TOKEN} must hold the same one)"
+            "cannot use the remote device {url}#{index}: {error} (is the command `serve` running \
+             there? {TOKEN} must hold the token that it printed or was given)"
         ))
     })?;
     let name = DeviceName::Remote(url.to_owned(), Some(index)).to_string();

@@ -31,6 +31,7 @@ use crate::{
     health::{Row, Weights, advise},
     journal::Journal,
     optimizer::{clip, optimizer, squared_gradients, squared_weights, weight_names},
+    program,
     progress::Progress,
     record::{Epoch, Seconds, Step},
     run_dir::RunDir,
@@ -233,10 +234,10 @@ impl Training<'_> {
 
     /// A checkpoint that could not be written, with what is left.
     fn unsaved(&self, error: Error) -> Error {
-        let run = self.fit.run.path().display();
+        let resume = program::resume(self.fit.run.path());
         let left = match self.state.epochs.len() - 1 {
             0 => "there is no earlier checkpoint".to_owned(),
-            done => format!("when that is mended, `train resume {run}` goes on after epoch {done}"),
+            done => format!("when that is mended, `{resume}` goes on after epoch {done}"),
         };
         Error::Training(format!("{error}\n{left}"))
     }
@@ -310,7 +311,6 @@ impl Training<'_> {
                 || self.step(step, learning_rate, gradients, squares),
             )?;
             self.state.step = step;
-            clock.end_step(position);
             if !fit.eager && (position % READ_EVERY == 0 || left == 0) {
                 read(self, &mut pending, &mut sums)?;
             }
@@ -464,10 +464,10 @@ impl Training<'_> {
     }
 
     fn way_on(&self) -> String {
-        let run = self.fit.run.path().display();
+        let resume = program::resume(self.fit.run.path());
         match self.state.epochs.len() {
             0 => "no epoch had ended, so there is no checkpoint".to_owned(),
-            done => format!("`train resume {run}` goes on after epoch {done}"),
+            done => format!("`{resume}` goes on after epoch {done}"),
         }
     }
 }
@@ -519,30 +519,27 @@ struct Clock<'a> {
     /// Steps that were timed in their parts, and whether this one is.
     timed: usize,
     timing: bool,
-    /// When the first step ended, and the images trained on since.
-    first_step: Option<Instant>,
+    /// What counts for the throughput: from when on, and the images trained on since.
+    start: Instant,
     images: usize,
 }
 
 impl<'a> Clock<'a> {
     fn new(device: &'a Device, eager: bool) -> Self {
         let seconds = Seconds::default();
-        Self { device, eager, seconds, timed: 0, timing: false, first_step: None, images: 0 }
+        let start = Instant::now();
+        Self { device, eager, seconds, timed: 0, timing: false, start, images: 0 }
     }
 
     fn begin_step(&mut self, position: usize, images: usize) {
         // Not the first: there a GPU compiles its kernels.
         self.timing = self.eager || position % TIME_EVERY == 2;
         self.timed += usize::from(self.timing);
-        if self.first_step.is_some() {
-            self.images += images;
+        // The first step does not count, unless it is the only one.
+        if position == 2 {
+            (self.start, self.images) = (Instant::now(), 0);
         }
-    }
-
-    fn end_step(&mut self, position: usize) {
-        if position == 1 {
-            self.first_step = Some(Instant::now());
-        }
+        self.images += images;
     }
 
     /// Does one part of a step.
@@ -583,12 +580,9 @@ impl<'a> Clock<'a> {
         }
     }
 
-    /// Without the first step; not a number in an epoch of one step.
+    /// Without the first step, unless it is the only one.
     fn images_per_second(&self, end: Instant) -> f64 {
-        match self.first_step {
-            Some(start) if self.images > 0 => self.images as f64 / (end - start).as_secs_f64(),
-            _ => f64::NAN,
-        }
+        self.images as f64 / (end - self.start).as_secs_f64()
     }
 }
 

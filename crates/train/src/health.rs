@@ -113,10 +113,10 @@ pub(crate) fn advise(message: &str) -> String {
          still takes as many images), a smaller network, or another device"
     } else if says(&["device lost", "devicelost", "device is lost", "device was lost"]) {
         "The device was lost: its driver was reset, or it was taken away or slept. Checkpoints are \
-         kept: `train resume RUN_DIR` goes on, on another device with `--device`"
+         kept: the command `resume` goes on, on another device with `--device`"
     } else if says(&["websocket", "connection", "remote", "session"]) {
         "The server of the remote device does not answer. Checkpoints are kept: when it runs again, \
-         `train resume RUN_DIR` goes on; `--device flex` goes on here"
+         the command `resume` goes on; `--device flex` goes on here"
     } else {
         return message.to_owned();
     };

@@ -14,6 +14,7 @@
 //! | [`checkpoint`] | all that a run is made of after an epoch, so that it can go on |
 //! | [`record`], [`run_dir`], `journal`, `tensorboard` | what a run writes down, and where |
 //! | `health`, `stop`, `progress` | what goes wrong, who ends it, what a person sees meanwhile |
+//! | `program` | how the program is called, for messages |
 //! | `report` | the page about a run |
 //! | `sweep` | which runs a sweep is made of, what they are called, what they come to together |
 //! | `commands` | what each command does: the place where the others meet |
@@ -34,6 +35,7 @@ mod fit;
 mod health;
 mod journal;
 pub mod optimizer;
+mod program;
 mod progress;
 pub mod record;
 mod report;

@@ -8,7 +8,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::record::{Epoch, Step};
+use crate::{
+    record::{Epoch, Step},
+    report::format::number,
+};
 
 /// Prints a line. A reader that has gone away, as at the end of a pipe, does not end a run.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
@@ -73,13 +76,13 @@ fn line(epoch: &Epoch, total: Option<usize>) -> String {
     let width = total.map_or(1, |total| total.to_string().len());
     format!(
         "epoch {:>width$}{of}  train loss {:.4} accuracy {:.4}  validation loss {:.4} accuracy \
-         {:.4}  learning rate {:.4}  {:.0} images/s",
+         {:.4}  learning rate {}  {:.0} images/s",
         epoch.epoch,
         epoch.train_loss,
         epoch.train_accuracy,
         epoch.validation_loss,
         epoch.validation_accuracy,
-        epoch.learning_rate,
+        number(epoch.learning_rate),
         epoch.images_per_second,
     )
 }

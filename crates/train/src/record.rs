@@ -1,6 +1,9 @@
 //! What a run writes down: the lines and files of its folder, as they are written and read again.
 
+use fashion_mnist::Source;
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::config::by_name;
 
 /// JSON knows no NaN; it is written as null.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -47,7 +50,8 @@ pub struct Epoch {
     /// As the epoch went on: of weights that still changed, on images as they were augmented.
     #[serde(deserialize_with = "number")]
     pub train_loss: f64,
-    /// As `train_loss`; of mixed images, the share whose main class was predicted.
+    /// As `train_loss`; of mixed images, the share whose main class was predicted: the one with the
+    /// larger share of the image, or either if both have one half.
     #[serde(deserialize_with = "number")]
     pub train_accuracy: f64,
     /// Of the weights as the epoch left them, or of their average where the run keeps one.
@@ -65,7 +69,8 @@ pub struct Epoch {
     /// Length of all weights together, at the end of the epoch.
     #[serde(deserialize_with = "number")]
     pub weight_norm: f64,
-    /// Trained on per second, without the first step, in which a GPU compiles its kernels.
+    /// Trained on per second, without the first step, in which a GPU compiles its kernels; of an epoch
+    /// of a single step, with it.
     #[serde(deserialize_with = "number")]
     pub images_per_second: f64,
     /// Where the time went.
@@ -107,8 +112,9 @@ pub struct RunResult {
     pub backend: String,
     /// What the device calls itself.
     pub device_model: Option<String>,
-    /// Where the images come from.
-    pub data_source: String,
+    /// Where the images come from; written as it is displayed.
+    #[serde(with = "by_name")]
+    pub data_source: Source,
     /// Epochs trained.
     pub epochs: usize,
     /// Why the run ended, if it was not that all epochs were trained.
@@ -236,6 +242,7 @@ pub struct Environment {
     pub backend: String,
     /// What the device calls itself.
     pub device_model: Option<String>,
-    /// Where the images come from.
-    pub data_source: String,
+    /// Where the images come from; written as it is displayed.
+    #[serde(with = "by_name")]
+    pub data_source: Source,
 }

@@ -21,10 +21,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fashion_mnist::Source;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Config, Error,
+    Config, Error, program,
     record::{Environment, RunResult, TestReport},
 };
 
@@ -59,8 +60,9 @@ impl RunDir {
                 if holds_other_than(path, &[LOCK, "config.toml.part"]) {
                     return Err(Error::Usage(format!(
                         "the run folder {} is not empty: choose a new one, or go on with the run in \
-                         it by `train resume`",
-                        path.display()
+                         it by `{}`",
+                        path.display(),
+                        program::resume(path)
                     )));
                 }
                 fs::create_dir_all(path).map_err(|source| cannot_write(path, source))?;
@@ -142,7 +144,7 @@ impl RunDir {
 
 impl Environment {
     /// The machine and the program, with what was chosen for this run.
-    pub(crate) fn new(devices: &[crate::device::Found], data_source: String) -> Self {
+    pub(crate) fn new(devices: &[crate::device::Found], data_source: Source) -> Self {
         let first = devices.first().expect("a device");
         let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
         Self {

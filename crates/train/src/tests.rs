@@ -3,8 +3,8 @@ mod recipes;
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
-use fashion_mnist::{BatchLoader, FashionMnist, Split};
+use burn::tensor::{Device, Int, Tensor};
+use fashion_mnist::{Batch, BatchLoader, FashionMnist, Mix, Split};
 
 use crate::{
     Config,
@@ -154,6 +154,42 @@ fn impossible_combinations_are_refused_before_anything_is_loaded() {
     assert!(refusal(&["data.validation=60000"]).contains("leaves none of the 60000"));
 }
 
+/// An empty value leaves a key out, and what is said of a key that does not exist stays an error.
+#[test]
+fn an_override_without_a_value_leaves_the_key_out() {
+    let mut expected = quickstart();
+    expected.optimizer.momentum = 0.0;
+    assert_eq!(Config::load(None, &set(&["optimizer.momentum="])).unwrap(), expected);
+    let config = Config::load(None, &set(&["average.decay=0.9", "average="])).unwrap();
+    assert_eq!(config, quickstart());
+    let message = refusal(&["optimizer.momentun="]);
+    assert!(message.ends_with("did you mean `momentum`?"), "{message}");
+    assert!(refusal(&["optimizer.name="]).contains("missing field `name`"));
+}
+
+/// The quickstart's SGD has momentum, which AdamW has not.
+#[test]
+fn another_optimizer_or_schedule_leaves_the_keys_of_the_first_one() {
+    for name in ["sgd", "adam", "adamw", "rmsprop"] {
+        let config = Config::load(None, &set(&[&format!("optimizer.name={name}")])).unwrap();
+        let has_momentum = ["sgd", "rmsprop"].contains(&name);
+        assert_eq!(config.optimizer.momentum, if has_momentum { 0.9 } else { 0.0 }, "{name}");
+        assert_eq!(config.optimizer.learning_rate, 0.1, "{name}");
+    }
+    let best = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/best/lenet.toml");
+    let level = Config::load(Some(best.as_ref()), &set(&["schedule.name=constant"])).unwrap();
+    assert_eq!(level.schedule.warmup, Some(0.05));
+    let falls = ["schedule.name=linear", "schedule.final_factor=0.1"];
+    let falls = Config::load(Some(best.as_ref()), &set(&falls)).unwrap();
+    assert_eq!(falls.schedule.final_factor, 0.1);
+
+    // What is asked for itself is not dropped, in whatever order.
+    for order in [[0, 1], [1, 0]] {
+        let asked = order.map(|it| ["optimizer.name=adamw", "optimizer.momentum=0.5"][it]);
+        assert!(refusal(&asked).contains("the optimizer adamw has no momentum"), "{order:?}");
+    }
+}
+
 /// Names go through a config as they are; what this build lacks is known when it is asked for.
 #[test]
 fn devices_are_found_by_name() {
@@ -248,4 +284,31 @@ fn an_evaluation_counts_every_image_once() {
     assert!((found.accuracy - correct / 25.0).abs() < 1e-9);
     let loss = f64::from(loss.into_scalar::<f32>());
     assert!((found.loss - loss).abs() < 1e-5, "{} and {loss}", found.loss);
+}
+
+/// By hand: three images are taken for the classes p. Mixed with images of class p, at shares of their
+/// own of .7, .3 and one half: none is right, all are, and all are, for at one half both classes are the
+/// main one.
+#[test]
+fn a_mixed_image_counts_for_the_class_with_the_larger_share() {
+    let config = quickstart();
+    let device = Device::flex();
+    let classifier = Classifier::new(&config, &device);
+    let images = FashionMnist::synthetic().split(Split::Train).first(3);
+    let batch = BatchLoader::new(&images, 3, &device).epoch(0).next().unwrap().unwrap();
+    let logits = classifier.network.forward(batch.images.clone());
+    let taken_for = logits.argmax(1).flatten::<1>(0, 1);
+    // From 0 to 9, and never the class that was predicted.
+    let other = (taken_for.clone() + 1).remainder_scalar(10);
+    let correct = |own: &Tensor<1, Int>, mixed: &Tensor<1, Int>, share| {
+        let mix = Mix { labels: mixed.clone(), share };
+        let batch = Batch { labels: own.clone(), mix: Some(mix), ..batch.clone() };
+        classifier.loss(batch).1.into_scalar::<f32>()
+    };
+    let found = [0.7, 0.3, 0.5].map(|share| correct(&other, &taken_for, share));
+    assert_eq!(found, [0.0, 3.0, 3.0]);
+    let found = [0.7, 0.3, 0.5].map(|share| correct(&taken_for, &other, share));
+    assert_eq!(found, [3.0, 0.0, 3.0]);
+    // An image with one of its own class counts once.
+    assert_eq!(correct(&taken_for, &taken_for, 0.5), 3.0);
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, error, fmt::Write, fs, path::Path};
 
+use fashion_mnist::Source;
 use plotters::{coord::Shift, prelude::*};
 use train::{Error, record::RunResult};
 
@@ -119,9 +120,9 @@ fn line((experiment, run): &Row) -> String {
             None => String::new(),
         },
         match run.data_source() {
-            Some(_) if run.is_synthetic() => "SYNTHETIC".to_owned(),
+            Some(Source::Synthetic) => "SYNTHETIC".to_owned(),
             // Not where on this machine they lie.
-            Some(source) => source.split(" from ").next().unwrap_or_default().to_owned(),
+            Some(Source::FashionMnist(_)) => "Fashion-MNIST".to_owned(),
             None => String::new(),
         },
     ];
@@ -129,15 +130,14 @@ fn line((experiment, run): &Row) -> String {
 }
 
 impl Run {
-    /// What the program says of the images.
-    fn data_source(&self) -> Option<&str> {
+    /// Where the images came from.
+    fn data_source(&self) -> Option<&Source> {
         let result = self.result.as_ref().map(|result| &result.data_source);
-        let source = result.or(self.environment.as_ref().map(|began| &began.data_source));
-        source.map(String::as_str)
+        result.or(self.environment.as_ref().map(|began| &began.data_source))
     }
 
     fn is_synthetic(&self) -> bool {
-        self.data_source().is_some_and(|source| source.contains("synthetic"))
+        self.data_source() == Some(&Source::Synthetic)
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    fn environment(device: &str, model: Option<&str>, data_source: &str) -> Environment {
+    fn environment(device: &str, model: Option<&str>, data_source: Source) -> Environment {
         Environment {
             train: "0.1.0".to_owned(),
             burn: "0.22.1".to_owned(),
@@ -261,7 +261,7 @@ mod tests {
             device: device.to_owned(),
             backend: "flex".to_owned(),
             device_model: model.map(str::to_owned),
-            data_source: data_source.to_owned(),
+            data_source,
         }
     }
 
@@ -322,10 +322,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let runs = folder.path();
 
-        let real = environment("flex", None, "Fashion-MNIST from /somewhere");
+        let real = environment("flex", None, Source::FashionMnist("/somewhere/synthetic".into()));
         let best = find("best-lenet_bn");
         fabricate(runs, best, &real, &[0.8; 3], Some(result(&real, best.epochs, 0.90012)));
-        let gpu = environment("wgpu:0", Some("Some GPU"), "synthetic stand-in, not Fashion-MNIST");
+        let gpu = environment("wgpu:0", Some("Some GPU"), Source::Synthetic);
         fabricate(runs, find("d2l-resnet18"), &gpu, &[0.75, 0.85], None);
         // Another experiment's config, as if it had changed.
         fabricate(runs, find("d2l-lenet"), &gpu, &[0.99], Some(result(&gpu, 7, 0.99)));

@@ -6,7 +6,7 @@ use models::ConvNet;
 use serde_json::json;
 
 use super::{
-    data::{load, loader},
+    data::{HeldOut, load, loader, split},
     export::ended,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 
 /// Tests the weights of a run, or of a file.
 pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
-    let split = match args.split.as_str() {
+    let part = match args.split.as_str() {
         "test" => Split::Test,
         "validation" => Split::Validation,
         other => {
@@ -36,7 +36,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
     let mut classifier = Classifier::new(&config, &found.device);
     let network = classifier.network.load(&weights);
     classifier.network = network.map_err(|error| Error::Usage(error.to_string()))?;
-    let images = data.split(split);
+    let images = data.split(part);
     let predictions = predict(&classifier.valid(), &loader(&config, images, &found.device))?;
 
     let names = data.source().class_names();
@@ -53,6 +53,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
     });
 
     let evaluation = predictions.evaluation;
+    let held_out = HeldOut::of(&config, part, &weights);
     if args.json {
         let classes = rows.map(|(name, precision, recall, images)| {
             json!({ "name": name, "precision": precision, "recall": recall, "images": images })
@@ -63,6 +64,11 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
             "weights": weights.display().to_string(),
             "data_source": data.source().to_string(),
             "split": args.split,
+            "held_out": match held_out {
+                HeldOut::Yes => Some(true),
+                HeldOut::No(..) => Some(false),
+                HeldOut::Unknown(_) => None,
+            },
             "accuracy": evaluation.accuracy,
             "loss": evaluation.loss,
             "classes": classes.collect::<serde_json::Value>(),
@@ -81,6 +87,20 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
         args.split,
         data.source()
     ));
+    match held_out {
+        HeldOut::Yes => say(format_args!("the weights were not trained on these images")),
+        HeldOut::No(run, trained) => say(format_args!(
+            "the weights may have been trained on some of these images: {} has {}, and these are held \
+             out by {}",
+            run.display(),
+            split(&trained),
+            split(&config)
+        )),
+        HeldOut::Unknown(file) => say(format_args!(
+            "{} does not tell which images it was trained on: these may be among them",
+            file.display()
+        )),
+    }
     Ok(())
 }
 
@@ -97,7 +117,7 @@ fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
             is_run(run)?;
             let weights = ended(run)?;
             // Which devices the run was trained on does not matter here.
-            let mut config = Config::load(Some(&run.join("config.toml")), &overrides)?;
+            let mut config = Config::of_run(run, &overrides)?;
             if args.device.is_none() && !config.devices.is_empty() {
                 config.device = config.devices[0].clone();
             }

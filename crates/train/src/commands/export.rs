@@ -1,7 +1,7 @@
 use burn::tensor::Device;
 use models::{ConvNet, WeightsError, read_metadata};
 
-use crate::{Config, Error, cli::ExportArgs, progress::say, run_dir::is_run};
+use crate::{Config, Error, cli::ExportArgs, program, progress::say, run_dir::is_run};
 
 /// Writes the weights of a run, and what they are of, into a file of their own.
 pub(crate) fn export(args: &ExportArgs) -> Result<(), Error> {
@@ -25,8 +25,9 @@ pub(crate) fn ended(run: &std::path::Path) -> Result<std::path::PathBuf, Error> 
     match weights.is_file() {
         true => Ok(weights),
         false => Err(Error::Usage(format!(
-            "the run {0} has not ended: `train resume {0}` goes on with it",
-            run.display()
+            "the run {} has not ended: `{}` goes on with it",
+            run.display(),
+            program::resume(run)
         ))),
     }
 }

@@ -38,12 +38,12 @@ pub(crate) fn go_on(
     stop: &Stop,
 ) -> Result<RunResult, Error> {
     let run = RunDir::open(path)?;
-    let config = Config::load(Some(&path.join("config.toml")), changes)?;
+    let config = Config::of_run(path, changes)?;
     let devices = device::choose_all(&config)?;
     let data = load(&config, data_dir)?;
     let environment = run_dir::read::<Environment>(path, "environment.json")?;
     if let Some(before) = &environment
-        && before.data_source.starts_with("synthetic") != (*data.source() == Source::Synthetic)
+        && (before.data_source == Source::Synthetic) != (*data.source() == Source::Synthetic)
     {
         return Err(Error::Usage(format!(
             "the run began on {}, and here is {}: --data-dir tells where Fashion-MNIST is",

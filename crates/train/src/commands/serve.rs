@@ -5,38 +5,58 @@ use crate::{Error, cli::ServeArgs};
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Error> {
     use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
 
-    use crate::{DeviceName, config::readable, device, progress::say};
+    use crate::{
+        DeviceName,
+        config::readable,
+        device::{self, TOKEN},
+        program,
+        progress::say,
+    };
 
-    let token = args.token.clone().or_else(|| std::env::var(device::TOKEN).ok());
-    if token.is_none() && !args.bind.ip().is_loopback() {
-        return Err(Error::Usage(format!(
-            "--bind {}: other machines reach this address, so a --token is needed that they must \
-             know",
-            args.bind
-        )));
-    }
     let name = match &args.device {
         Some(name) => name.parse().map_err(|error: String| {
             Error::Usage(format!("--device {name}: {}", readable(&error)))
         })?,
         None => DeviceName::default(),
     };
+    // Whose token it is knows it; it is not printed again.
+    let (token, shown) = match std::env::var(TOKEN) {
+        Ok(token) => (token, format!("${TOKEN}")),
+        Err(_) => {
+            let token = random_token()?;
+            (token.clone(), token)
+        }
+    };
+    let authorizer =
+        TokenAuthorizer::new(token).map_err(|error| Error::Usage(format!("{TOKEN}: {error}")))?;
     let devices = device::all_of(name)?;
-    let mut server = RemoteServer::new(devices.iter().map(|found| found.device.clone()));
-    if let Some(token) = token {
-        let authorizer = TokenAuthorizer::new(token)
-            .map_err(|error| Error::Usage(format!("--token: {error}")))?;
-        server = server.with_authorizer(authorizer);
-    }
+    let server = RemoteServer::new(devices.iter().map(|found| found.device.clone()))
+        .with_authorizer(authorizer);
     let listener = std::net::TcpListener::bind(args.bind)
         .map_err(|error| Error::Usage(format!("--bind {}: {error}", args.bind)))?;
     let address = listener.local_addr().unwrap_or(args.bind);
     let names: Vec<&str> = devices.iter().map(|found| found.name.as_str()).collect();
-    say(format_args!("serving {} at remote:ws://{address}", names.join(", ")));
+    say(format_args!("serving {} at {address}; to train on it:", names.join(", ")));
+    // Which of this machine's names the others know it by, only they know.
+    let host = match address.ip().is_unspecified() {
+        true => format!("HOST:{}", address.port()),
+        false => address.to_string(),
+    };
+    let train = program::command(&["--device", &format!("remote:ws://{host}")]);
+    say(format_args!("{TOKEN}={shown} {train}"));
     say(format_args!("what is sent is not encrypted: use it in a network that you trust"));
     server
         .serve(WebSocketTransport::from_listener(listener))
         .map_err(|error| Error::Training(format!("the server failed: {error}")))
+}
+
+/// A token that nobody can guess: 128 random bits.
+#[cfg(feature = "remote")]
+fn random_token() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::Training(format!("the system has no random numbers: {error}")))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 /// Lets other machines compute on the devices of this one.

@@ -5,7 +5,7 @@ use fashion_mnist::{FashionMnist, Split};
 use models::ConvNet;
 
 use super::{
-    data::{load, loader},
+    data::{check_initial, load, loader},
     report::write_report,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     device::{self, Chosen, Found, Kind},
     evaluate::{Evaluation, predict, test_report},
     fit::Fit,
+    program,
     progress::say,
     record::{Environment, RunResult},
     run_dir::RunDir,
@@ -39,9 +40,10 @@ pub(crate) fn start(
     stop: &Stop,
 ) -> Result<RunResult, Error> {
     let devices = device::choose_all(config)?;
-    if config.initial.is_some() {
+    if let Some(initial) = &config.initial {
         // Whether they fit, before anything is made.
         Classifier::initial(config, &Device::flex())?;
+        check_initial(config, &initial.weights);
     }
     let run = RunDir::create(run_dir, config)?;
     let data = match load(config, data_dir) {
@@ -71,7 +73,7 @@ impl Run<'_> {
     }
 
     fn environment(&self) -> Environment {
-        Environment::new(&self.found(), self.data.source().to_string())
+        Environment::new(&self.found(), self.data.source().clone())
     }
 
     /// Writes down what is known before the run begins.
@@ -84,7 +86,7 @@ impl Run<'_> {
         let Self { config, run, data, .. } = *self;
         let so_far = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
         checkpoint::tidy(run, &so_far.unwrap_or_default());
-        self.stop.set_way_on(format!("`train resume {}` goes on with it", run.path().display()));
+        self.stop.set_way_on(format!("`{}` goes on with it", program::resume(run.path())));
         let environment = self.environment();
         let devices: Vec<Device> =
             self.found().into_iter().map(|found| found.device.autodiff()).collect();

@@ -109,7 +109,10 @@ fn table(runs: &[Run]) -> Markup {
                             td.text { (of(|result| Some(result.network.clone()))) }
                             td.text { (run.device().unwrap_or(UNKNOWN)) }
                             @if sources_differ {
-                                td.text { (run.data_source().unwrap_or(UNKNOWN)) }
+                                td.text {
+                                    @if let Some(source) = run.data_source() { (source) }
+                                    @else { (UNKNOWN) }
+                                }
                             }
                         }
                     }

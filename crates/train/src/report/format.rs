@@ -45,7 +45,7 @@ pub fn grouped(value: usize) -> String {
 
 /// As [`grouped`], of the nearest whole number.
 pub fn rounded(value: f64) -> String {
-    if value.is_finite() { grouped(value.round() as usize) } else { value.to_string() }
+    if value.is_finite() { grouped(value.round() as usize) } else { UNKNOWN.to_owned() }
 }
 
 /// Seconds in the two units that matter.

@@ -3,12 +3,13 @@
 
 mod charts;
 mod comparison;
-mod format;
+pub(crate) mod format;
 mod pictures;
 mod single;
 #[cfg(test)]
 mod tests;
 
+use fashion_mnist::Source;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
@@ -67,14 +68,14 @@ impl Run {
         Some(device)
     }
 
-    fn data_source(&self) -> Option<&str> {
+    fn data_source(&self) -> Option<&Source> {
         let result = self.result.as_ref().map(|result| &result.data_source);
         let source = result.or_else(|| Some(&self.environment.as_ref()?.data_source))?;
         Some(source)
     }
 
     fn is_synthetic(&self) -> bool {
-        self.data_source().is_some_and(|source| source.to_lowercase().contains("synthetic"))
+        self.data_source() == Some(&Source::Synthetic)
     }
 
     /// One value of each epoch, as the points of a line.

@@ -480,7 +480,7 @@ fn machine(environment: &Environment) -> Markup {
         ("Backend", environment.backend.clone()),
         ("System", format!("{}, {}", environment.os, environment.arch)),
         ("Threads", environment.threads.to_string()),
-        ("Images", environment.data_source.clone()),
+        ("Images", environment.data_source.to_string()),
         ("Version of this program", environment.train.clone()),
         ("Version of Burn", environment.burn.clone()),
     ];

@@ -1,4 +1,5 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
+use fashion_mnist::Source;
 
 use super::{
     Run,
@@ -50,12 +51,9 @@ fn what_a_run_holds_is_text() {
     let test = run.test.as_mut().expect("tested");
     test.classes = vec![hostile.to_owned(); 10];
     test.weights[0].name = hostile.to_owned();
-    for text in [
-        &mut run.environment.as_mut().expect("an environment").data_source,
-        &mut run.result.as_mut().expect("a result").network,
-    ] {
-        *text = hostile.to_owned();
-    }
+    run.environment.as_mut().expect("an environment").data_source =
+        Source::FashionMnist(hostile.into());
+    run.result.as_mut().expect("a result").network = hostile.to_owned();
     let escaped =
         "&lt;/pre&gt;&lt;/title&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;";
     let alone = page(std::slice::from_ref(&run));
@@ -233,7 +231,7 @@ fn a_run_under_way_says_so() {
 #[test]
 fn synthetic_images_are_announced() {
     let mut synthetic = finished(1, 20);
-    synthetic.result.as_mut().expect("a result").data_source = "Synthetic stand-in".to_owned();
+    synthetic.result.as_mut().expect("a result").data_source = Source::Synthetic;
     let banner = "Synthetic images.";
     assert!(!page(&[finished(1, 20)]).contains(banner));
     assert!(
@@ -320,7 +318,7 @@ fn under_way(epochs: usize, steps: usize) -> Run {
 
 fn finished(epochs: usize, steps: usize) -> Run {
     let device = "flex".to_owned();
-    let data_source = "Fashion-MNIST from data".to_owned();
+    let data_source = Source::FashionMnist("data".into());
     let epoch = |epoch| Epoch {
         epoch,
         step: epoch * 100,

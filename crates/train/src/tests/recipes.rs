@@ -184,7 +184,8 @@ fn averages_of_weights_are_pytorchs() {
 #[test]
 fn keys_that_an_optimizer_or_a_schedule_has_not_are_refused() {
     let refusal = |keys: &[&str]| Config::load(None, &set(keys)).unwrap_err().to_string();
-    assert!(refusal(&["optimizer.name=adam"]).contains("the optimizer adam has no momentum"));
+    let adam = ["optimizer.name=adam", "optimizer.momentum=0.9"];
+    assert!(refusal(&adam).contains("the optimizer adam has no momentum"));
     assert!(refusal(&["optimizer.beta1=0.9"]).contains("the optimizer sgd has no beta1"));
     assert!(
         refusal(&["optimizer.momentum=0", "optimizer.nesterov=true"]).contains("needs a momentum")

@@ -57,20 +57,28 @@ mod remote {
         child: Child,
         /// `device=remote:ws://...`
         device: String,
+        /// The token of the command that the server printed.
+        token: String,
     }
 
     impl Server {
-        fn start(device: &str) -> Self {
-            let arguments = ["serve", "--bind", "127.0.0.1:0", "--token", "secret", "--device"];
-            let mut child = train(&[&arguments[..], &[device]].concat())
+        fn start(device: &str, token: Option<&str>) -> Self {
+            let arguments = ["serve", "--bind", "127.0.0.1:0", "--device", device];
+            let mut child = train(&arguments)
+                .env_remove("TRAIN_TOKEN")
+                .envs(token.map(|token| ("TRAIN_TOKEN", token)))
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-            let line = lines.next().unwrap().unwrap();
-            let name = line.split(" at ").nth(1).unwrap();
-            Self { child, device: format!("device={name}") }
+            let line = lines.find(|line| line.as_ref().unwrap().starts_with("TRAIN_TOKEN="));
+            // TRAIN_TOKEN=token PROGRAM --device remote:ws://...
+            let line = line.unwrap().unwrap();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(words[words.len() - 2], "--device", "{line}");
+            let token = words[0].trim_start_matches("TRAIN_TOKEN=").to_owned();
+            Self { child, device: format!("device={}", words[words.len() - 1]), token }
         }
 
         fn run(&self, arguments: &[&str], token: &str) -> Output {
@@ -91,23 +99,36 @@ mod remote {
         let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
         let (here, there) = (path("here"), path("there"));
         assert!(train(&arguments(&here, "device=flex", &[])).output().unwrap().status.success());
-        let server = Server::start("flex");
-        let output = server.run(&arguments(&there, &server.device, &[]), "secret");
+        let server = Server::start("flex", None);
+        assert!(server.token.len() == 32, "128 bits: {}", server.token);
+        let output = server.run(&arguments(&there, &server.device, &[]), &server.token);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_near(&losses(there.as_ref()), &losses(here.as_ref()));
 
         // With batch normalization, whose kernels do not go over the wire: Burn's operations do.
         let normalized = path("normalized");
         let batch_norm = ["--set", "network=lenet_bn"];
-        let output = server.run(&arguments(&normalized, &server.device, &batch_norm), "secret");
+        let output =
+            server.run(&arguments(&normalized, &server.device, &batch_norm), &server.token);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
         let refused = server.run(&arguments(&path("refused"), &server.device, &[]), "guess");
         assert_refused(refused, &["cannot use the remote device", "TRAIN_TOKEN"]);
         let nobody = ["--device", "remote:ws://127.0.0.1:1"];
         assert_refused(train(&nobody).output().unwrap(), &["cannot use the remote device"]);
-        let open = ["serve", "--bind", "0.0.0.0:0"];
-        assert_refused(train(&open).output().unwrap(), &["a --token is needed"]);
+
+        // Each server has a token of its own, unless it is given one, which it does not print.
+        assert_ne!(Server::start("flex", None).token, server.token);
+        let given = Server::start("flex", Some("secret"));
+        assert_eq!(given.token, "$TRAIN_TOKEN");
+        let refused = given.run(&arguments(&path("other"), &given.device, &[]), &server.token);
+        assert_refused(refused, &["cannot use the remote device", "TRAIN_TOKEN"]);
+        let output = given.run(&arguments(&path("given"), &given.device, &[]), "secret");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+        // Every user of a machine can list the arguments of its programs.
+        let listed = train(&["serve", "--token", "secret"]).output().unwrap();
+        assert_refused(listed, &["unexpected argument '--token'"]);
     }
 
     /// A server that dies in the midst of a run: the run ends with an error, and goes on elsewhere.
@@ -116,7 +137,7 @@ mod remote {
         let temp = TempDir::new().unwrap();
         let run = temp.path().join("run");
         let run = run.to_str().unwrap();
-        let mut server = Server::start("flex");
+        let mut server = Server::start("flex", Some("secret"));
         let mut arguments = arguments(run, &server.device, &[]);
         let epochs = arguments.iter().position(|&argument| argument == "--epochs").unwrap();
         arguments[epochs + 1] = "4";
@@ -134,7 +155,7 @@ mod remote {
         let output = child.wait_with_output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{message}");
-        assert!(message.contains("error: ") && message.contains("train resume"), "{message}");
+        assert!(message.contains("error: ") && message.contains(" resume "), "{message}");
 
         let resumed = train(&["resume", run, "--device", "flex"]).output().unwrap();
         assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));

@@ -22,6 +22,8 @@ fn train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
     command.args(arguments).env("RUST_BACKTRACE", "1").env_remove("FASHION_MNIST_DIR");
     command.env_remove("XDG_RUNTIME_DIR");
+    // As if it was not cargo that runs it.
+    command.env_remove("CARGO_PKG_NAME");
     command
 }
 
@@ -410,4 +412,44 @@ fn a_picture_too_large_for_the_memory_is_refused() {
         let output = run(&[&known[..], &[photo.to_str().unwrap()]].concat());
         assert_refused(output, &["huge.png", expected]);
     }
+}
+
+/// Of a run of a single step too the throughput is known, and a small learning rate is not 0.
+#[test]
+fn a_run_of_one_step_has_a_throughput() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("run");
+    let one = ["--epochs", "1", "--set", "data.limit=100", "--set", "batch_size=100"];
+    let small = ["--set", "optimizer.learning_rate=0.00001"];
+    let output = run(&quick(folder.to_str().unwrap(), &[&one[..], &small].concat()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let line = printed.lines().find(|line| line.starts_with("epoch ")).unwrap();
+    assert!(line.contains("learning rate 1.00e-5"), "{line}");
+    let speed = line.split_whitespace().rev().nth(1).unwrap();
+    assert!(speed.parse::<f64>().is_ok_and(|speed| speed > 0.0), "{line}");
+    let result: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap();
+    assert!(result["train_images_per_second"].as_f64().is_some_and(|it| it > 0.0), "{result}");
+}
+
+/// What cargo runs is called through cargo again, with the features of this build.
+#[test]
+fn messages_name_the_command_that_works() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("a run");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("config.toml"), "").unwrap();
+    let folder = folder.to_str().unwrap();
+    let export = ["export", folder];
+    let program = env!("CARGO_BIN_EXE_train");
+    assert_refused(run(&export), &[&format!("`{program} resume '{folder}'`")]);
+
+    let message = train(&export).env("CARGO_PKG_NAME", "train").output().unwrap().stderr;
+    let message = String::from_utf8(message).unwrap();
+    let (before, after) = message.split_once("`cargo run -p train ").expect(&message);
+    assert!(!before.contains('`'), "{message}");
+    let (options, _) = after.split_once(&format!("-- resume '{folder}'`")).expect(&message);
+    assert_eq!(options.contains("--no-default-features"), cfg!(not(feature = "wgpu")), "{message}");
+    assert_eq!(options.contains("ndarray"), cfg!(feature = "ndarray"), "{message}");
 }

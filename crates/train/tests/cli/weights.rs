@@ -205,3 +205,96 @@ fn a_run_that_diverges_says_where() {
     assert!(message.contains("by their number in the training file: "), "{message}");
     assert!(message.contains("there is no checkpoint"), "{message}");
 }
+
+/// The split has a seed of its own: another `seed` does not move training images into the validation.
+#[test]
+fn another_seed_leaves_the_validation_images_as_they_are() {
+    let temp = TempDir::new().unwrap();
+    let path = ended(&temp, "run", &[]);
+    let validation = ["evaluate", &path, "--split", "validation", "--json"];
+    let evaluated = |more: &[&str]| json(run(&[&validation[..], more].concat()));
+    let expected = evaluated(&[]);
+    assert_eq!(evaluated(&["--set", "seed=1"])["loss"], expected["loss"]);
+    assert_eq!(expected["held_out"], true);
+
+    let moved = evaluated(&["--set", "data.split_seed=1"]);
+    assert_ne!(moved["loss"], expected["loss"]);
+    assert_eq!(moved["held_out"], false);
+}
+
+/// A run's folder tells what its weights were trained on; a file alone does not.
+#[test]
+fn an_evaluation_says_whether_its_images_were_trained_on() {
+    let temp = TempDir::new().unwrap();
+    let path = ended(&temp, "run", &["--set", "data.split_seed=1"]);
+    let known = format!("{path}/model.bpk");
+    let alone = temp.path().join("alone.bpk");
+    fs::copy(&known, &alone).unwrap();
+    let evaluated = |weights: &str, more: &[&str]| {
+        let file = ["evaluate", "--weights", weights, "--network", "lenet_bn", "--device", "flex"];
+        let data = ["--set", "data.source=synthetic", "--set", "data.validation=100"];
+        let output = run(&[&file[..], &data, &["--split", "validation"], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let alone = alone.to_str().unwrap();
+    let said = evaluated(alone, &[]);
+    assert!(said.contains("does not tell which images it was trained on"), "{said}");
+    let said = evaluated(&known, &[]);
+    assert!(said.contains("may have been trained on some of these images"), "{said}");
+    let said = evaluated(&known, &["--set", "data.split_seed=1"]);
+    assert!(said.contains("were not trained on these images"), "{said}");
+    let value: Value = serde_json::from_str(&evaluated(alone, &["--json"])).unwrap();
+    assert_eq!(value["held_out"], Value::Null);
+}
+
+/// Weights that were trained on what is now the validation say little there.
+#[test]
+fn weights_of_another_split_to_start_from_are_noticed() {
+    let temp = TempDir::new().unwrap();
+    let first = ended(&temp, "first", &["--set", "data.split_seed=1"]);
+    let warned = |name: &str, weights: &str, split: &str| {
+        let set = format!("initial.weights=\"{weights}\"");
+        let split = format!("data.split_seed={split}");
+        let folder = temp.path().join(name);
+        let more = ["--epochs", "1", "--set", &set, "--set", &split];
+        let output = run(&quick(folder.to_str().unwrap(), &more));
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let weights = format!("{first}/model.bpk");
+    let other = warned("other", &weights, "0");
+    assert!(other.contains("may have been trained on some of the validation images"), "{other}");
+    assert!(other.contains("data.split_seed = 1"), "{other}");
+    assert_eq!(warned("same", &weights, "1"), "");
+    // It saw the first one's weights, and those saw the images.
+    let third = warned("third", &format!("{}/other/model.bpk", temp.path().display()), "0");
+    assert!(third.contains("may have been trained on some of the validation images"), "{third}");
+
+    let alone = temp.path().join("alone.bpk");
+    fs::copy(&weights, &alone).unwrap();
+    let unknown = warned("unknown", alone.to_str().unwrap(), "0");
+    assert!(unknown.contains("does not tell which images it was trained on"), "{unknown}");
+}
+
+/// Only what the images are decides whether they are the stand-in, not what a folder is called.
+#[test]
+fn a_folder_called_synthetic_is_not_the_stand_in() {
+    let temp = TempDir::new().unwrap();
+    let path = ended(&temp, "run", &[]);
+    let page = || {
+        assert!(run(&["report", &path]).status.success());
+        fs::read_to_string(Path::new(&path).join("report.html")).unwrap()
+    };
+    assert!(page().contains("Synthetic images."));
+    for name in ["environment.json", "result.json"] {
+        let file = Path::new(&path).join(name);
+        let text = fs::read_to_string(&file).unwrap();
+        let real = "Fashion-MNIST from /data/not-synthetic";
+        let real = text.replace("synthetic stand-in, not Fashion-MNIST", real);
+        assert_ne!(text, real);
+        fs::write(&file, real).unwrap();
+    }
+    assert!(page().contains("/data/not-synthetic"));
+    assert!(!page().contains("Synthetic images."));
+}
