@@ -21,14 +21,14 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::BatchNorm;
+use crate::{BatchNorm, ops::statistics_dtype};
 
 /// The convolution that predicts what `norm` after `convolution` predicts.
 ///
 /// It has a bias whether or not `convolution` had one; all other settings stay. Clone the
 /// convolution to keep it: in training the two layers can not be one.
 ///
-/// The moving averages are taken up to the last batch. The new parameters are detached from what
+/// The running mean and variance are taken up to the last batch. The new parameters are detached from what
 /// they were computed of; they require gradients if the old ones did, and the bias, where there was
 /// none, if beta does.
 ///
@@ -60,7 +60,7 @@ pub fn fold_into_convolution(convolution: Conv2d, norm: &BatchNorm) -> Conv2d {
 /// This is for inputs `[batch, features]`. On inputs of a higher rank the two layers do not work on
 /// the same axis: `linear` makes the last one, `norm` takes the second one for the channels.
 ///
-/// What [`fold_into_convolution`] says of bias, settings, moving averages and gradients holds here.
+/// What [`fold_into_convolution`] says of bias, settings, running statistics and gradients holds here.
 ///
 /// # Panics
 ///
@@ -88,8 +88,12 @@ fn fold<const D: usize>(
 
     // Takes up the last batch, and leaves the gradients behind.
     let norm = norm.valid();
-    let (mean, beta) = (norm.running_mean.value(), norm.beta.val());
-    let scale = norm.gamma.val() / (norm.running_var.value() + norm.epsilon).sqrt();
+    // In the type of the statistics, which may be wider than the weights'.
+    let (mean, variance) = (norm.running_mean.value(), norm.running_var.value());
+    let dtype = statistics_dtype(norm.gamma.val().dtype());
+    let [mean, variance, gamma, beta] =
+        [mean, variance, norm.gamma.val(), norm.beta.val()].map(|it| it.cast(dtype));
+    let scale = gamma / (variance + norm.epsilon).sqrt();
     let mut per_output = [1; D];
     per_output[axis] = outputs;
     (
@@ -112,8 +116,9 @@ fn replace<const D: usize>(
 ) -> Param<Tensor<D>> {
     // Materialized, for map sees a weight without its low-rank adapter.
     parameter.materialize().map(|value| {
-        let require_grad = value.is_require_grad();
-        function(value).detach().set_require_grad(require_grad)
+        let (require_grad, dtype) = (value.is_require_grad(), value.dtype());
+        let value = value.cast(statistics_dtype(dtype));
+        function(value).cast(dtype).detach().set_require_grad(require_grad)
     })
 }
 

@@ -22,9 +22,9 @@
 //! | a fully connected layer | `[batch, channels]` | one per sample | batch |
 //! | a convolution | `[batch, channels, height, width]` | one per sample and position | batch x height x width |
 //!
-//! In **prediction** there may be no batch: the layer normalizes with moving averages of the means
-//! and variances that it saw in training, so that an image's output does not depend on its
-//! neighbours in the batch.
+//! In **prediction** there may be no batch: the layer normalizes with the running mean and variance,
+//! moving averages of the means and variances that it saw in training, so that an image's output does
+//! not depend on its neighbours in the batch.
 //!
 //! ## The gradients
 //!
@@ -50,11 +50,11 @@
 //!
 //! ## Two conventions to know
 //!
-//! - **Momentum.** Here, as in Burn and in PyTorch, `momentum` is the share that the moving average
-//!   *takes* from each new batch (0.1). Textbooks that write
-//!   `moving = momentum * moving + (1 - momentum) * batch` mean the share that is *kept* (0.9).
-//! - **Variance.** Burn and the textbooks keep the biased variance (divided by n) in the moving
-//!   average; PyTorch keeps the unbiased one (divided by n - 1). See [`RunningVariance`]. The
+//! - **Momentum.** Here, as in Burn and in PyTorch, `momentum` is the share that the running mean and
+//!   variance *take* from each new batch (0.1). Textbooks that write
+//!   `running = momentum * running + (1 - momentum) * batch` mean the share that is *kept* (0.9).
+//! - **Variance.** Burn and the textbooks take the biased variance (divided by n) into the running
+//!   one; PyTorch takes the unbiased one (divided by n - 1). See [`RunningVariance`]. The
 //!   normalization itself uses the biased variance everywhere.
 //!
 //! ## What computes it
@@ -86,11 +86,12 @@
 //!
 //! Sums are taken around a mean, never as the mean of squares less the square of the mean, in f32
 //! for f16 and bf16 too, and put together in one order: a channel of mean 10,000 and variance 1
-//! comes out right, and a run repeats to the last bit, on the CPU with any number of threads.
+//! comes out right, and a run repeats to the last bit, on the CPU with any number of threads. The
+//! running mean and variance are kept in f32 then, and prediction in half precision computes in f32.
 //!
 //! Burn's own operation stays: as [`Implementation::Reference`], and wherever there are no kernels: for
-//! a backend whose feature of this crate is off, for f64 on a GPU, for prediction in half precision.
-//! (A GPU feature turns on Burn's `fusion`.)
+//! a backend whose feature of this crate is off, for f64 or more than 2^31 values on a GPU. (A GPU
+//! feature turns on Burn's `fusion`.)
 //!
 //! How fast the kernels are beside Burn's operation and beside a plain copy of the tensor is
 //! measured by `cargo xtask bench batch-norm`, and beside PyTorch by the script next to it.
@@ -108,7 +109,7 @@
 //! let normalized = layer.forward(images);
 //! assert!(normalized.mean().into_scalar::<f32>().abs() < 1e-4);
 //!
-//! let layer = layer.valid(); // gradients off: the layer predicts with its moving averages
+//! let layer = layer.valid(); // gradients off: the layer predicts with its running statistics
 //! let image = Tensor::<4>::ones([1, 16, 5, 5], &device.inner());
 //! assert_eq!(layer.forward(image).dims(), [1, 16, 5, 5]);
 //! ```

@@ -10,6 +10,8 @@ use burn::backend::{
     Backend, DispatchTensor, ExtensionType, TensorMetadata, backend_extension, tensor::FloatTensor,
 };
 use burn::tensor::DType;
+#[cfg(any(feature = "_cpu", feature = "_cube"))]
+use burn::tensor::Shape;
 
 use crate::RunningVariance;
 
@@ -47,19 +49,20 @@ impl<B: Backend> Epilogue<B> {
     }
 }
 
-/// How [`BatchNormOps::normalize`] normalizes and what its moving averages take from a batch.
+/// How [`BatchNormOps::normalize`] normalizes and what the running mean and variance take from a
+/// batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Added to the variance.
     pub epsilon: f64,
-    /// The share that the moving averages take from the batch.
+    /// The share that the running mean and variance take from the batch.
     pub momentum: f64,
-    /// Which variance the moving average takes.
+    /// Which variance the running one takes.
     pub running_variance: RunningVariance,
 }
 
 impl Options {
-    /// The factor that turns the biased variance of `n` values into the one the average takes.
+    /// The factor that turns the biased variance of `n` values into the one the running one takes.
     pub fn correction(&self, n: usize) -> f64 {
         match self.running_variance {
             RunningVariance::Biased => 1.0,
@@ -78,9 +81,9 @@ pub struct Normalized<B: Backend> {
     pub mean: FloatTensor<B>,
     /// `1 / sqrt(variance + epsilon)` of the batch.
     pub inverse_std: FloatTensor<B>,
-    /// The moving average of the means, with this batch.
+    /// The running mean, with this batch.
     pub running_mean: FloatTensor<B>,
-    /// The moving average of the variances, with this batch.
+    /// The running variance, with this batch.
     pub running_var: FloatTensor<B>,
 }
 
@@ -127,12 +130,14 @@ pub struct Gradients<B: Backend> {
 }
 
 /// Batch normalization's three operations. `input`, `residual`, `output` and their gradients are
-/// `[batch, channels, ...]`, everything else is `[channels]`; all are of one type, but for the batch's
-/// own statistics ([`statistics_dtype`]).
+/// `[batch, channels, ...]`, everything else is `[channels]`. All are of one type, but for the
+/// batch's and the running statistics, which are of [`statistics_dtype`].
 ///
 /// # Panics
 ///
-/// If the shapes do not fit, or there are no values.
+/// If the tensors are not on one device, or of other shapes or types than these; if there are no
+/// values, or, on a GPU, more than the kernels can count (2^31); if epsilon is 0 or infinite in
+/// [`statistics_dtype`].
 #[backend_extension(
     Cube: cfg(feature = "_cube"),
     Flex: cfg(feature = "flex"),
@@ -141,7 +146,7 @@ pub struct Gradients<B: Backend> {
     Fusion: cfg(feature = "_cube"),
 )]
 pub trait BatchNormOps: Backend {
-    /// Training: normalizes with the statistics of the batch and updates the moving averages.
+    /// Training: normalizes with the statistics of the batch and updates the running ones.
     #[fusion(meta = normalized)]
     fn normalize(
         input: FloatTensor<Self>,
@@ -169,7 +174,7 @@ pub trait BatchNormOps: Backend {
     ) -> Gradients<Self>;
 
     /// Prediction: `epilogue(scale * input + shift)`, all statistics folded into the two factors.
-    #[fusion(meta = |input, _scale, _shift, _epilogue| input.clone())]
+    #[fusion(meta = scaled)]
     fn scale_and_shift(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -183,18 +188,25 @@ pub trait BatchNormOps: Backend {
 fn normalized(
     input: &TensorSpec,
     gamma: &TensorSpec,
-    _beta: &TensorSpec,
-    _running_mean: &TensorSpec,
-    _running_var: &TensorSpec,
-    _epilogue: &EpilogueMetadata,
-    _options: &Options,
+    beta: &TensorSpec,
+    running_mean: &TensorSpec,
+    running_var: &TensorSpec,
+    epilogue: &EpilogueMetadata,
+    options: &Options,
 ) -> NormalizedMetadata {
+    assert_countable(&input.shape);
+    assert_epsilon(options.epsilon, input.dtype);
+    Like::from(input).assert_fits(
+        residual(epilogue).map(Like::from),
+        [gamma, beta].map(Like::from),
+        [running_mean, running_var].map(Like::from),
+    );
     NormalizedMetadata {
         output: input.clone(),
-        mean: statistics(gamma),
-        inverse_std: statistics(gamma),
-        running_mean: gamma.clone(),
-        running_var: gamma.clone(),
+        mean: running_mean.clone(),
+        inverse_std: running_mean.clone(),
+        running_mean: running_mean.clone(),
+        running_var: running_mean.clone(),
     }
 }
 
@@ -205,55 +217,157 @@ fn gradients(
     input: &TensorSpec,
     gamma: &TensorSpec,
     beta: &TensorSpec,
-    _mean: &TensorSpec,
-    _inverse_std: &TensorSpec,
+    mean: &TensorSpec,
+    inverse_std: &TensorSpec,
     epilogue: &EpilogueMetadata,
-    _output_grad: &TensorSpec,
+    output_grad: &TensorSpec,
     options: &BackwardOptions,
 ) -> GradientsMetadata {
+    assert_countable(&input.shape);
+    Like::from(input).assert_fits(
+        residual(epilogue).into_iter().chain([output_grad]).map(Like::from),
+        [gamma, beta].map(Like::from),
+        [mean, inverse_std].map(Like::from),
+    );
     let gradient = |wanted, of: &TensorSpec| match wanted {
         true => GradientMetadata::Wanted(of.clone()),
         false => GradientMetadata::Unwanted,
     };
-    let has_residual = matches!(epilogue, EpilogueMetadata::AddRelu(_));
     GradientsMetadata {
         input: gradient(options.input, input),
         gamma: gradient(options.parameters, gamma),
         beta: gradient(options.parameters, beta),
-        residual: gradient(options.residual && has_residual, input),
+        residual: gradient(options.residual && residual(epilogue).is_some(), input),
     }
 }
 
-/// The batch's statistics are kept in at least f32, whatever the layer stores.
+/// What the lazy form of [`BatchNormOps::scale_and_shift`] will return.
 #[cfg(feature = "_cube")]
-fn statistics(parameter: &TensorSpec) -> TensorSpec {
-    TensorSpec::new(parameter.shape.clone(), statistics_dtype(parameter.dtype))
+fn scaled(
+    input: &TensorSpec,
+    scale: &TensorSpec,
+    shift: &TensorSpec,
+    epilogue: &EpilogueMetadata,
+) -> TensorSpec {
+    assert_countable(&input.shape);
+    let residual = residual(epilogue).map(Like::from);
+    Like::from(input).assert_fits(residual, [scale, shift].map(Like::from), []);
+    input.clone()
 }
 
-/// What every backend checks before its kernels trust the shapes.
+#[cfg(feature = "_cube")]
+fn residual(epilogue: &EpilogueMetadata) -> Option<&TensorSpec> {
+    match epilogue {
+        EpilogueMetadata::AddRelu(residual) => Some(residual),
+        EpilogueMetadata::Identity | EpilogueMetadata::Relu => None,
+    }
+}
+
+/// What must be right of a tensor before a kernel trusts it.
+#[cfg(any(feature = "_cpu", feature = "_cube"))]
+pub(crate) struct Like<D = ()> {
+    shape: Shape,
+    dtype: DType,
+    /// Nothing for a tensor that is yet to be computed, whose device Burn checks.
+    device: D,
+}
+
+#[cfg(feature = "_cube")]
+impl From<&TensorSpec> for Like {
+    fn from(tensor: &TensorSpec) -> Self {
+        Self { shape: tensor.shape.clone(), dtype: tensor.dtype, device: () }
+    }
+}
+
+#[cfg(any(feature = "_cpu", feature = "_cube"))]
+impl<D: PartialEq + std::fmt::Debug> Like<D> {
+    /// What a tensor is.
+    pub fn of(tensor: &impl TensorMetadata<Device = D>) -> Self {
+        Self { shape: tensor.shape(), dtype: tensor.dtype(), device: tensor.device() }
+    }
+
+    /// Checks all tensors of an operation on this input.
+    ///
+    /// # Panics
+    ///
+    /// If one is not what its place asks for.
+    pub fn assert_fits(
+        &self,
+        alike: impl IntoIterator<Item = Self>,
+        parameters: impl IntoIterator<Item = Self>,
+        statistics: impl IntoIterator<Item = Self>,
+    ) {
+        let shape = &self.shape;
+        assert!(
+            shape.num_dims() > 1 && shape.num_elements() > 0,
+            "batch norm needs values [batch, channels, ...], got input {shape:?}"
+        );
+        for tensor in alike {
+            assert_eq!(
+                tensor.shape, *shape,
+                "batch norm adds and derives tensors of one shape only"
+            );
+            self.assert_type_and_device(&tensor, self.dtype);
+        }
+        let parameters = parameters.into_iter().map(|tensor| (tensor, self.dtype));
+        let statistics =
+            statistics.into_iter().map(|tensor| (tensor, statistics_dtype(self.dtype)));
+        for (tensor, dtype) in parameters.chain(statistics) {
+            assert_eq!(tensor.shape.to_vec(), [shape[1]], "batch norm needs one value per channel");
+            self.assert_type_and_device(&tensor, dtype);
+        }
+    }
+
+    fn assert_type_and_device(&self, tensor: &Self, dtype: DType) {
+        let (found, input) = (tensor.dtype, self.dtype);
+        assert_eq!(found, dtype, "batch norm of {input:?} needs a tensor of {dtype:?} here");
+        assert_eq!(tensor.device, self.device, "batch norm needs all tensors on one device");
+    }
+}
+
+/// Checks that an epsilon is one in the type that the statistics are computed in.
 ///
 /// # Panics
 ///
-/// If a tensor does not have the shape that its place in an operation asks for.
-#[cfg(any(feature = "_cpu", feature = "_cube"))]
-pub(crate) fn assert_shapes<T: TensorMetadata>(input: &T, alike: &[&T], per_channel: &[&T]) {
-    let shape = input.shape();
-    assert!(shape.num_elements() > 0, "batch norm needs values, got input {shape:?}");
-    for tensor in alike {
-        assert_eq!(tensor.shape(), shape, "batch norm adds and derives tensors of one shape only");
-    }
-    for tensor in per_channel {
-        let (found, channels) = (tensor.shape(), shape[1]);
-        assert_eq!(found.to_vec(), [channels], "batch norm needs one value per channel");
-    }
+/// If it is below the smallest normal number, which a GPU takes for 0, or above the largest.
+pub(crate) fn assert_epsilon(epsilon: f64, dtype: DType) {
+    let (least, most) = match statistics_dtype(dtype) {
+        DType::F64 => (f64::MIN_POSITIVE, f64::MAX),
+        _ => (f32::MIN_POSITIVE.into(), f32::MAX.into()),
+    };
+    assert!(
+        (least..=most).contains(&epsilon),
+        "batch norm of {dtype:?} needs an epsilon above zero, from {least:.1e} to {most:.1e}, not \
+         {epsilon:?}"
+    );
 }
 
-/// The type of the batch's mean and inverse standard deviation for a layer of `dtype`.
+/// The type of the statistics, the batch's and the running ones, for a layer of `dtype`: at least
+/// f32, for in half precision an average stops moving before it arrives.
 pub fn statistics_dtype(dtype: DType) -> DType {
     match dtype {
         DType::F64 => DType::F64,
         _ => DType::F32,
     }
+}
+
+/// The values that a tensor on a GPU may have. The kernels count in 32 bits, and CubeCL's fast
+/// division, on devices that have it, is wrong from 2^31 on.
+#[cfg(feature = "_cube")]
+const MOST_VALUES: usize = 1 << 31;
+
+/// Checks that a GPU's kernels can count the values of a tensor.
+///
+/// # Panics
+///
+/// If they are too many.
+#[cfg(feature = "_cube")]
+pub(crate) fn assert_countable(shape: &Shape) {
+    let values = shape.num_elements();
+    assert!(
+        values <= MOST_VALUES,
+        "batch norm on a GPU takes at most {MOST_VALUES} values, not {values}"
+    );
 }
 
 /// Whether a backend that this crate was built for has kernels for the tensor.
@@ -262,7 +376,10 @@ pub fn is_covered(tensor: &DispatchTensor) -> bool {
     fn covered(kind: &Kind, dtype: DType) -> bool {
         match kind {
             #[cfg(feature = "_cube")]
-            Kind::Cube(_) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
+            Kind::Cube(tensor) => {
+                matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+                    && tensor.shape().num_elements() <= MOST_VALUES
+            }
             #[cfg(feature = "flex")]
             Kind::Flex(_) => {
                 matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)

@@ -25,8 +25,10 @@ pub fn normalize<const D: usize>(
     let n = input.shape().num_elements() / gamma.shape().num_elements();
     let batch = batch_norm_train(input, gamma, beta, options.epsilon);
     let (mean, variance) = (batch.mean.detach(), batch.variance.detach());
-    let blend = |average: Tensor<1>, new: Tensor<1>| {
-        (average * (1.0 - options.momentum) + new * options.momentum).into_dispatch()
+    let dtype = running_mean.dtype();
+    let (mean, variance) = (mean.cast(dtype), variance.cast(dtype));
+    let blend = |running: Tensor<1>, new: Tensor<1>| {
+        (running * (1.0 - options.momentum) + new * options.momentum).into_dispatch()
     };
     Normalized {
         output: epilogue_of(batch.output, epilogue).into_dispatch(),
@@ -37,7 +39,7 @@ pub fn normalize<const D: usize>(
     }
 }
 
-/// Prediction with the moving averages, on any backend.
+/// Prediction with the running mean and variance, on any backend.
 pub fn predict<const D: usize>(
     input: Tensor<D>,
     gamma: Tensor<1>,

@@ -1,8 +1,12 @@
 //! The devices that a test of this workspace runs on: every backend that the build has.
 //!
-//! A machine without any graphics adapter, not even a software one, still passes the tests; each
-//! test that could not run on a GPU then says so on standard error. With the environment variable
-//! [`REQUIRE_ADAPTER`] set, a missing adapter is a failure instead: set it where there must be one.
+//! A machine without a graphics adapter that the tests take, not even a software one, still passes
+//! them; each test that could not run on a GPU then says so on standard error. With the environment
+//! variable [`REQUIRE_ADAPTER`] set, a missing adapter is a failure instead: set it where there must
+//! be one.
+//!
+//! An adapter that is reached through OpenGL is not taken: wgpu's OpenGL backend panics when several
+//! threads use it at once, as the tests of one program do.
 
 #![warn(missing_docs)]
 
@@ -15,7 +19,7 @@ pub const REQUIRE_ADAPTER: &str = "REQUIRE_ADAPTER";
 ///
 /// # Panics
 ///
-/// If there is no wgpu adapter although [`REQUIRE_ADAPTER`] is set.
+/// As `wgpu`.
 pub fn all() -> Vec<(&'static str, Device)> {
     #[allow(unused_mut)]
     let mut devices = vec![("flex", Device::flex())];
@@ -27,22 +31,43 @@ pub fn all() -> Vec<(&'static str, Device)> {
     devices
 }
 
-/// The first wgpu adapter; `None` on a machine without any, after saying so on standard error.
+/// The first wgpu adapter that is not OpenGL's; `None` on a machine without any, after saying so on
+/// standard error.
 ///
 /// # Panics
 ///
 /// If there is none although [`REQUIRE_ADAPTER`] is set.
 #[cfg(feature = "wgpu")]
 pub fn wgpu() -> Option<Device> {
-    use std::io::Write;
+    use std::{io::Write, sync::LazyLock};
 
-    let found = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec().into_iter().next();
-    if found.is_none() {
-        let thread = std::thread::current();
-        let message = format!("no wgpu adapter for {}", thread.name().unwrap_or("a test"));
-        assert!(std::env::var_os(REQUIRE_ADAPTER).is_none(), "{message}");
-        // Not eprintln!, which the test runner keeps to itself when the test passes.
-        writeln!(std::io::stderr(), "{message}: not run there").ok();
+    /// The adapter, or what there is instead. Looked for once, for that takes the drivers a while.
+    static ADAPTER: LazyLock<Result<Device, &str>> = LazyLock::new(|| {
+        let devices = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec();
+        let first = devices.into_iter().next().ok_or("no wgpu adapter")?;
+        match is_opengl() {
+            true => Err("no wgpu adapter but OpenGL's"),
+            false => Ok(first),
+        }
+    });
+
+    match &*ADAPTER {
+        Ok(device) => Some(device.clone()),
+        Err(what) => {
+            let thread = std::thread::current();
+            let message = format!("{what} for {}", thread.name().unwrap_or("a test"));
+            assert!(std::env::var_os(REQUIRE_ADAPTER).is_none(), "{message}");
+            // Not eprintln!, which the test runner keeps to itself when the test passes.
+            writeln!(std::io::stderr(), "{message}: not run there").ok();
+            None
+        }
     }
-    found
+}
+
+/// Whether wgpu reaches this machine's adapters through OpenGL: CubeCL takes all of them from one
+/// API, and from OpenGL only where no other has a GPU.
+#[cfg(feature = "wgpu")]
+fn is_opengl() -> bool {
+    use cubecl::wgpu::{AutoGraphicsApi, GraphicsApi, wgpu::Backend};
+    AutoGraphicsApi::backend() == Backend::Gl
 }

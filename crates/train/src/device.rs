@@ -49,9 +49,29 @@ pub struct Found {
     pub backend: &'static str,
     /// What it is.
     pub kind: Kind,
+    /// What a GPU is reached through; `None` for a CPU, and for a device of another machine.
+    pub api: Option<Api>,
     /// The device.
     #[serde(skip)]
     pub device: Device,
+}
+
+/// What a GPU is reached through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Api {
+    /// Vulkan.
+    Vulkan,
+    /// Metal.
+    Metal,
+    /// DirectX 12.
+    DirectX12,
+    /// OpenGL. No test runs there: wgpu's OpenGL backend panics when several threads use it at once.
+    OpenGl,
+    /// CUDA.
+    Cuda,
+    /// ROCm.
+    Rocm,
 }
 
 /// What a device is, the best one first.
@@ -130,13 +150,27 @@ impl Backend {
             return Vec::new();
         };
         let devices = Device::enumerate(device_type).into_vec();
+        let api = if devices.is_empty() { None } else { self.api() };
         let found = devices.into_iter().enumerate().map(|(index, device)| Found {
             name: if self.is_cpu() { self.name().to_owned() } else { format!("{self}:{index}") },
             backend: self.name(),
             kind: self.kind(&device),
+            api,
             device,
         });
         found.collect()
+    }
+
+    /// What the devices of this backend are reached through.
+    fn api(self) -> Option<Api> {
+        match self {
+            Self::Wgpu => wgpu_api(),
+            Self::Vulkan => Some(Api::Vulkan),
+            Self::Metal => Some(Api::Metal),
+            Self::Cuda => Some(Api::Cuda),
+            Self::Rocm => Some(Api::Rocm),
+            Self::Flex | Self::NdArray => None,
+        }
     }
 
     fn kind(self, device: &Device) -> Kind {
@@ -159,6 +193,25 @@ impl Backend {
             _ => None,
         }
     }
+}
+
+/// The API that wgpu's devices are reached through: CubeCL takes all of them from one, and from OpenGL
+/// only where no other has a GPU.
+#[cfg(feature = "wgpu")]
+fn wgpu_api() -> Option<Api> {
+    use cubecl::wgpu::{AutoGraphicsApi, GraphicsApi, wgpu};
+    match AutoGraphicsApi::backend() {
+        wgpu::Backend::Vulkan => Some(Api::Vulkan),
+        wgpu::Backend::Metal => Some(Api::Metal),
+        wgpu::Backend::Dx12 => Some(Api::DirectX12),
+        wgpu::Backend::Gl => Some(Api::OpenGl),
+        wgpu::Backend::BrowserWebGpu | wgpu::Backend::Noop => None,
+    }
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu_api() -> Option<Api> {
+    None
 }
 
 /// Burn makes a device out of its kind, but does not tell the kind of a device: this tries them.
@@ -185,6 +238,18 @@ impl Found {
         #[cfg(not(feature = "_cube"))]
         None
     }
+
+    fn is_tested(&self) -> bool {
+        self.api != Some(Api::OpenGl)
+    }
+}
+
+impl From<Found> for Chosen {
+    /// Chosen by its name.
+    fn from(found: Found) -> Self {
+        let reason = (!found.is_tested()).then(|| "through OpenGL, which is not tested".to_owned());
+        Self { found, reason }
+    }
 }
 
 /// Every device of this machine that this build can use, by backend. Opens none of them.
@@ -200,14 +265,8 @@ pub fn list() -> Vec<Found> {
 pub fn choose(name: DeviceName) -> Result<Chosen, Error> {
     match name {
         DeviceName::Auto => Ok(best_of(&list())),
-        DeviceName::Of(backend, index) => {
-            let found = choose_of(backend, index)?;
-            Ok(Chosen { found, reason: None })
-        }
-        DeviceName::Remote(url, index) => {
-            let found = remote(&url, index.unwrap_or_default())?;
-            Ok(Chosen { found, reason: None })
-        }
+        DeviceName::Of(backend, index) => Ok(choose_of(backend, index)?.into()),
+        DeviceName::Remote(url, index) => Ok(remote(&url, index.unwrap_or_default())?.into()),
     }
 }
 
@@ -261,7 +320,7 @@ fn remote(url: &str, index: usize) -> Result<Found, Error> {
         ))
     })?;
     let name = DeviceName::Remote(url.to_owned(), Some(index)).to_string();
-    Ok(Found { name, backend: "remote", kind: Kind::Gpu, device })
+    Ok(Found { name, backend: "remote", kind: Kind::Gpu, api: None, device })
 }
 
 #[cfg(not(feature = "remote"))]
@@ -271,19 +330,25 @@ fn remote(_url: &str, _index: usize) -> Result<Found, Error> {
     ))
 }
 
-/// The one of all devices of this machine that `auto` takes: the best kind, of equals the first.
+/// The one of all devices of this machine that `auto` takes: the best kind, of equals the first, and
+/// none through OpenGL.
 pub fn best_of(devices: &[Found]) -> Chosen {
-    let best = devices.iter().min_by_key(|found| found.kind).expect("flex is always built in");
+    let tested = devices.iter().filter(|found| found.is_tested());
+    let best = tested.min_by_key(|found| found.kind).expect("flex is always built in");
     if best.kind < Kind::Cpu {
         let reason = Some("auto: the best GPU of this machine".to_owned());
         return Chosen { found: best.clone(), reason };
     }
 
-    let reason = match devices.iter().find(|found| found.kind == Kind::SoftwareGpu) {
+    let reason = match devices.iter().find(|found| found.kind != Kind::Cpu) {
         _ if cfg!(not(feature = "_cube")) => "auto: this build has no GPU backend".to_owned(),
-        Some(software) => format!(
+        Some(software) if software.kind == Kind::SoftwareGpu => format!(
             "auto: no GPU found; {} only imitates one on the CPU and is slower than {}",
             software.name, best.name
+        ),
+        Some(opengl) => format!(
+            "auto: {} is reached through OpenGL, which is not tested and taken only by name",
+            opengl.name
         ),
         None => "auto: no GPU found".to_owned(),
     };
@@ -332,6 +397,19 @@ impl fmt::Display for Kind {
             Self::Gpu => "GPU",
             Self::Cpu => "CPU",
             Self::SoftwareGpu => "software GPU",
+        })
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Vulkan => "Vulkan",
+            Self::Metal => "Metal",
+            Self::DirectX12 => "DirectX 12",
+            Self::OpenGl => "OpenGL",
+            Self::Cuda => "CUDA",
+            Self::Rocm => "ROCm",
         })
     }
 }
@@ -391,5 +469,35 @@ impl FromStr for DeviceName {
             format!("unknown device `{name}`, expected one of `auto`, `{names}`, `remote:ws://...`")
         })?;
         Ok(Self::Of(found, index.map(number).transpose()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, kind: Kind, api: Option<Api>) -> Found {
+        Found { name: name.to_owned(), backend: "any", kind, api, device: Device::flex() }
+    }
+
+    #[test]
+    fn auto_takes_no_gpu_through_opengl() {
+        let flex = found("flex", Kind::Cpu, None);
+        for kind in [Kind::DiscreteGpu, Kind::IntegratedGpu, Kind::Gpu, Kind::SoftwareGpu] {
+            let opengl = found("wgpu:0", kind, Some(Api::OpenGl));
+            let chosen = best_of(&[opengl.clone(), flex.clone()]);
+            assert_eq!(chosen.found.name, "flex", "{kind}");
+            let vulkan = found("wgpu:0", kind, Some(Api::Vulkan));
+            let expected = if kind == Kind::SoftwareGpu { "flex" } else { "wgpu:0" };
+            assert_eq!(best_of(&[vulkan, flex.clone()]).found.name, expected, "{kind}");
+            // By name it is taken, and that is said.
+            let reason = Chosen::from(opengl).reason.unwrap();
+            assert_eq!(reason, "through OpenGL, which is not tested");
+        }
+        if cfg!(feature = "_cube") {
+            let opengl = found("wgpu:0", Kind::DiscreteGpu, Some(Api::OpenGl));
+            let reason = best_of(&[opengl, flex]).reason.unwrap();
+            assert!(reason.contains("wgpu:0 is reached through OpenGL"), "{reason}");
+        }
     }
 }

@@ -31,17 +31,17 @@ impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
     ) -> Normalized<Self> {
         let running_mean = running_mean.into_primitive();
         let running_var = running_var.into_primitive();
-        let mut averages = None;
+        let mut running = None;
         let mut statistics = None;
         let output =
             record::<B, C>(input, gamma, beta, epilogue, |input, gamma, beta, epilogue| {
                 let result =
                     B::normalize(input, gamma, beta, running_mean, running_var, epilogue, options);
-                averages = Some((result.running_mean, result.running_var));
+                running = Some((result.running_mean, result.running_var));
                 statistics = Some((result.mean.clone(), result.inverse_std.clone()));
                 (result.output, statistics.clone())
             });
-        let (running_mean, running_var) = averages.expect("the forward pass ran");
+        let (running_mean, running_var) = running.expect("the forward pass ran");
         let (mean, inverse_std) = statistics.expect("the forward pass ran");
         Normalized {
             output,

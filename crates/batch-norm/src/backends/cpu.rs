@@ -1,11 +1,13 @@
 //! What flex and ndarray share: from their tensors to the slices of [`crate::cpu`] and back.
 
-use burn::backend::{Backend, tensor::FloatTensor};
+use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
 
 use crate::{
     cpu::{self, Parameters, Planes, Real, Storage},
     memory::Order,
-    ops::{BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, assert_shapes},
+    ops::{
+        BackwardOptions, Epilogue, Gradient, Gradients, Like, Normalized, Options, assert_epsilon,
+    },
 };
 
 /// A backend's tensor of the type `E`.
@@ -66,8 +68,12 @@ pub fn normalize<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E> + Memory<E::Sum>,
 {
-    let residual: Vec<_> = epilogue.residual().into_iter().collect();
-    assert_shapes(&input, &residual, &[&gamma, &beta, &running_mean, &running_var]);
+    assert_epsilon(options.epsilon, input.dtype());
+    Like::of(&input).assert_fits(
+        epilogue.residual().map(Like::of),
+        [&gamma, &beta].map(Like::of),
+        [&running_mean, &running_var].map(Like::of),
+    );
     let shape = Memory::<E>::dims(&input);
     let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
     let input = Memory::<E>::into_order(input, order);
@@ -84,14 +90,13 @@ where
     );
 
     let correction = options.correction(planes.values());
-    let blend = |average: &FloatTensor<B>, new: &dyn Fn(&cpu::Moments) -> f64| {
-        let averages = widened::<E>(average);
-        let blended = averages.into_iter().zip(&moments).map(|(average, moments)| {
-            let average: f64 = average.into();
-            let blended = average * (1.0 - options.momentum) + new(moments) * options.momentum;
-            E::narrow(E::Sum::from_f64(blended))
+    let blend = |running: &FloatTensor<B>, new: &dyn Fn(&cpu::Moments) -> f64| {
+        let running: &[E::Sum] = running.values();
+        let blended = running.iter().zip(&moments).map(|(&running, moments)| {
+            let running: f64 = running.into();
+            E::Sum::from_f64(running * (1.0 - options.momentum) + new(moments) * options.momentum)
         });
-        vector::<E, _>(blended)
+        vector::<E::Sum, _>(blended)
     };
     let statistic = |of: &dyn Fn(&cpu::Moments) -> f64| {
         vector::<E::Sum, _>(moments.iter().map(|moments| E::Sum::from_f64(of(moments))))
@@ -116,8 +121,11 @@ pub fn normalize_backward<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E> + Memory<E::Sum>,
 {
-    let alike: Vec<_> = epilogue.residual().into_iter().chain([&output_grad]).collect();
-    assert_shapes(&input, &alike, &[&gamma, &beta, &mean, &inverse_std]);
+    Like::of(&input).assert_fits(
+        epilogue.residual().into_iter().chain([&output_grad]).map(Like::of),
+        [&gamma, &beta].map(Like::of),
+        [&mean, &inverse_std].map(Like::of),
+    );
     let shape = Memory::<E>::dims(&input);
     let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
     let input = Memory::<E>::into_order(input, order);
@@ -170,8 +178,8 @@ pub fn scale_and_shift<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E>,
 {
-    let residual: Vec<_> = epilogue.residual().into_iter().collect();
-    assert_shapes(&input, &residual, &[&scale, &shift]);
+    let residual = epilogue.residual().map(Like::of);
+    Like::of(&input).assert_fits(residual, [&scale, &shift].map(Like::of), []);
     let shape = input.dims();
     let order = input.order().unwrap_or(Order::ChannelsFirst);
     let input = input.into_order(order);

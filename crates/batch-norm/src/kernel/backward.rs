@@ -27,7 +27,8 @@
 use cubecl::{self, prelude::*};
 
 use super::{
-    Cube, Grid, Layout, Share, cube_sum, fold, in_row, normalize::normalized, spread, with_residual,
+    Cube, Grid, Layout, Share, cube_sum, fold, in_row, normalize::normalized, rectify, spread,
+    with_residual,
 };
 
 /// The rows that `pack` puts together, each `[channels]`, in f32.
@@ -99,9 +100,9 @@ fn masked<F: Float, N: Size, A: Size>(
 ) -> Vector<F, N> {
     if rectified {
         let y = normalized::<N, A>(x, coefficients.mean, coefficients.scale, coefficients.beta);
-        let y = with_residual::<F, N>(y, residual, position);
+        let y = rectify::<N>(with_residual::<F, N>(y, residual, position), true);
         let zero = Vector::<f32, N>::new(0.0f32);
-        select_many(y.less_equal(&zero), Vector::cast_from(zero), output_grad)
+        select_many(y.equal(&zero), Vector::cast_from(zero), output_grad)
     } else {
         output_grad
     }

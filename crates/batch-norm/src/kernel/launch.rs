@@ -21,7 +21,8 @@ use super::{
     statistics::{self, RatesLaunch, row},
 };
 use crate::ops::{
-    BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, assert_shapes,
+    BackwardOptions, Epilogue, Gradient, Gradients, Like, Normalized, Options, assert_countable,
+    assert_epsilon,
 };
 
 /// The tensors of one pass that have the input's shape, in one common arrangement.
@@ -62,8 +63,8 @@ impl Pass {
             Epilogue::AddRelu(residual) => Some(residual),
             Epilogue::Identity | Epilogue::Relu => None,
         };
-        let alike: Vec<_> = output_grad.iter().chain(&residual).collect();
-        assert_shapes(&input, &alike, &[]);
+        assert_countable(input.meta.shape());
+        Like::of(&input).assert_fits(output_grad.iter().chain(&residual).map(Like::of), [], []);
         let has_output_grad = output_grad.is_some();
         let tensors = [Some(input), output_grad, residual].into_iter().flatten().collect();
         let (arrangement, tensors) = Arrangement::shared(tensors);
@@ -91,7 +92,9 @@ impl Pass {
         running: [CubeTensor; 2],
         options: Options,
     ) -> Normalized<CubeBackend> {
-        assert_shapes(&self.input, &[], &[&gamma, &beta, &running[0], &running[1]]);
+        assert_epsilon(options.epsilon, self.input.dtype);
+        let running_like = running.each_ref().map(Like::of);
+        Like::of(&self.input).assert_fits([], [&gamma, &beta].map(Like::of), running_like);
         let [gamma, beta] = [gamma, beta].map(into_contiguous);
         let [running_mean, running_var] = running.map(into_contiguous);
         let rates = || {
@@ -168,7 +171,6 @@ impl Pass {
                     statistics.pitch,
                     rates(),
                     finish.cube,
-                    self.dtype,
                 );
                 normalize::normalize::launch_unchecked(
                     &self.client,
@@ -194,8 +196,8 @@ impl Pass {
             output,
             mean: statistics.row(row::MEAN),
             inverse_std: statistics.row(row::INVERSE_STD),
-            running_mean: cast(statistics.row(row::RUNNING_MEAN), gamma.dtype),
-            running_var: cast(statistics.row(row::RUNNING_VAR), gamma.dtype),
+            running_mean: statistics.row(row::RUNNING_MEAN),
+            running_var: statistics.row(row::RUNNING_VAR),
         }
     }
 
@@ -205,8 +207,9 @@ impl Pass {
         per_channel: [CubeTensor; 4],
         options: BackwardOptions,
     ) -> Gradients<CubeBackend> {
-        assert_shapes(&self.input, &[], &per_channel.each_ref());
         let [gamma, beta, mean, inverse_std] = per_channel.map(into_contiguous);
+        let statistics = [&mean, &inverse_std].map(Like::of);
+        Like::of(&self.input).assert_fits([], [&gamma, &beta].map(Like::of), statistics);
         let output_grad = self.output_grad.take().expect("the backward pass has a gradient");
         let packed = self.pack(&gamma, &beta, &mean, &inverse_std);
         let residual_wanted = options.residual && self.residual.is_some();
@@ -282,7 +285,7 @@ impl Pass {
 
     /// See [`crate::ops::BatchNormOps::scale_and_shift`].
     pub fn scale_and_shift(self, scale: CubeTensor, shift: CubeTensor) -> CubeTensor {
-        assert_shapes(&self.input, &[], &[&scale, &shift]);
+        Like::of(&self.input).assert_fits([], [&scale, &shift].map(Like::of), []);
         let [scale, shift] = [scale, shift].map(into_contiguous);
         let (count, dim) = elementwise(&self.client, self.vectors.total(), self.abilities);
         // In place where nobody else looks at the input.

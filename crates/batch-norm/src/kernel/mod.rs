@@ -2,7 +2,7 @@
 //!
 //! | file | kernels |
 //! |---|---|
-//! | [`statistics`] | the mean and the variance of each channel, the moving averages |
+//! | [`statistics`] | the mean and the variance of each channel, the running ones |
 //! | [`normalize`] | the forward pass, in training and in prediction |
 //! | [`backward`] | the gradients |
 //!
@@ -278,12 +278,22 @@ fn with_residual<F: Float, N: Size>(
 }
 
 /// `max(value, 0)`, but NaN stays NaN, so that a broken network does not look like a dead one.
+///
+/// What is negative is told by its bits: shader compilers may assume that there is no NaN, and make
+/// of a comparison with 0 a maximum that swallows it.
 #[cube]
 fn rectify<N: Size>(value: Vector<f32, N>, #[comptime] rectified: bool) -> Vector<f32, N> {
     if rectified {
-        let zero = Vector::new(0.0f32);
-        select_many(value.less_than(&zero), zero, value)
+        // Without the sign, from 0 to infinity; NaN lies above, and so does what had no sign.
+        let bits = Vector::<u32, N>::reinterpret(value) ^ Vector::new(SIGN);
+        select_many(bits.less_equal(&Vector::new(INFINITY)), Vector::new(0.0f32), value)
     } else {
         value
     }
 }
+
+/// The bit that an f32 below zero has.
+const SIGN: u32 = 1 << 31;
+
+/// The bits of the f32 infinity, which are those of the largest number that is not NaN.
+const INFINITY: u32 = 0x7F80_0000;

@@ -28,15 +28,15 @@ pub(super) fn normalized<N: Size, A: Size>(
     (x - spread::<N, A>(mean)) * spread::<N, A>(scale) + spread::<N, A>(beta)
 }
 
-/// Statistics, moving averages and output in one go: each cube takes all values of its groups,
+/// Statistics, the batch's and the running ones, and output in one go: each cube takes all values of its groups,
 /// reads them once and keeps them.
 #[cube(launch_unchecked)]
 pub fn normalize_at_once<F: Float, N: Size, A: Size>(
     input: &[Vector<F, N>],
     gamma: &[Vector<F, A>],
     beta: &[Vector<F, A>],
-    running_mean: &[Vector<F, A>],
-    running_var: &[Vector<F, A>],
+    running_mean: &[Vector<f32, A>],
+    running_var: &[Vector<f32, A>],
     residual: ComptimeOption<&[Vector<F, N>]>,
     output: &mut [Vector<F, N>],
     statistics: &mut [Vector<f32, A>],
@@ -54,7 +54,7 @@ pub fn normalize_at_once<F: Float, N: Size, A: Size>(
     let moments = chunk_moments::<F, N, A>(input, &layout, &share, &mut kept, true, cube);
     let n = f32::cast_from(grid.vectors * lanes::<N, A>() as usize);
     if share.busy && share.unit == 0 {
-        write_statistics::<F, A>(
+        write_statistics::<A>(
             &moments,
             n,
             running_mean,

@@ -24,9 +24,9 @@ pub mod row {
     pub const MEAN: usize = 0;
     /// `1 / sqrt(variance + epsilon)` of the batch.
     pub const INVERSE_STD: usize = 1;
-    /// The new moving average of the means.
+    /// The running mean, with this batch.
     pub const RUNNING_MEAN: usize = 2;
-    /// The new moving average of the variances.
+    /// The running variance, with this batch.
     pub const RUNNING_VAR: usize = 3;
     /// How many they are.
     pub const COUNT: usize = 4;
@@ -37,9 +37,9 @@ pub mod row {
 pub struct Rates {
     /// Added to the variance.
     epsilon: f32,
-    /// The share that the moving averages take from the batch.
+    /// The share that the running mean and variance take from the batch.
     momentum: f32,
-    /// Turns the variance of the batch into the one that the moving average takes.
+    /// Turns the variance of the batch into the one that the running variance takes.
     correction: f32,
 }
 
@@ -115,14 +115,14 @@ pub(super) fn inverse_std<A: Size>(m2: Vector<f32, A>, n: f32, rates: &Rates) ->
     Vector::<f32, A>::new(1.0f32) / Vector::sqrt(variance + Vector::new(rates.epsilon))
 }
 
-/// What the forward pass keeps: the batch's mean and inverse standard deviation, and the moving
-/// averages with this batch.
+/// What the forward pass keeps: the batch's mean and inverse standard deviation, and the running
+/// mean and variance with this batch.
 #[cube]
-pub(super) fn write_statistics<F: Float, A: Size>(
+pub(super) fn write_statistics<A: Size>(
     moments: &Moments<A>,
     n: f32,
-    running_mean: &[Vector<F, A>],
-    running_var: &[Vector<F, A>],
+    running_mean: &[Vector<f32, A>],
+    running_var: &[Vector<f32, A>],
     statistics: &mut [Vector<f32, A>],
     group: usize,
     pitch: usize,
@@ -130,15 +130,14 @@ pub(super) fn write_statistics<F: Float, A: Size>(
 ) {
     let one = Vector::<f32, A>::new(1.0f32);
     let taken = Vector::<f32, A>::new(rates.momentum);
-    let old_mean = Vector::<f32, A>::cast_from(running_mean[group]);
-    let old_var = Vector::<f32, A>::cast_from(running_var[group]);
     let new_var = moments.m2 * Vector::new(rates.correction / n);
 
     statistics[in_row(row::MEAN, group, pitch)] = moments.mean;
     statistics[in_row(row::INVERSE_STD, group, pitch)] = inverse_std(moments.m2, n, rates);
     statistics[in_row(row::RUNNING_MEAN, group, pitch)] =
-        old_mean * (one - taken) + moments.mean * taken;
-    statistics[in_row(row::RUNNING_VAR, group, pitch)] = old_var * (one - taken) + new_var * taken;
+        running_mean[group] * (one - taken) + moments.mean * taken;
+    statistics[in_row(row::RUNNING_VAR, group, pitch)] =
+        running_var[group] * (one - taken) + new_var * taken;
 }
 
 /// The moments of each chunk of each channel, `[2, chunks, channels]`: first the means, then the
@@ -166,10 +165,10 @@ pub fn partial_statistics<F: Float, N: Size, A: Size>(
 /// Merges the chunks of each channel, of `chunk_values` values each but for the last of a channel's
 /// `values`, and writes its statistics. Here a group is a channel and a chunk is a vector.
 #[cube(launch_unchecked)]
-pub fn finish_statistics<F: Float, A: Size>(
+pub fn finish_statistics<A: Size>(
     partials: &[Vector<f32, A>],
-    running_mean: &[Vector<F, A>],
-    running_var: &[Vector<F, A>],
+    running_mean: &[Vector<f32, A>],
+    running_var: &[Vector<f32, A>],
     statistics: &mut [Vector<f32, A>],
     grid: Grid,
     chunk_values: usize,
@@ -177,7 +176,6 @@ pub fn finish_statistics<F: Float, A: Size>(
     pitch: usize,
     rates: Rates,
     #[comptime] cube: Cube,
-    #[define(F)] _dtype: ElemType,
 ) {
     let share = grid.share(cube);
     let mut count = 0.0f32;
@@ -200,7 +198,7 @@ pub fn finish_statistics<F: Float, A: Size>(
     let part = Moments::<A> { mean, m2 };
     let moments = merge::<A, A>(count, part, partials[share.group], n, cube);
     if share.busy && share.unit == 0 {
-        write_statistics::<F, A>(
+        write_statistics::<A>(
             &moments,
             n,
             running_mean,

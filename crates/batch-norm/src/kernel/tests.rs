@@ -1,9 +1,10 @@
 //! The kernels against the equations, computed in f64 by the plainest loops.
 //!
-//! They run on the wgpu adapter that CubeCL takes first; without any they say so and pass.
+//! They run on the wgpu adapter of the other tests, whose compiled kernels they share; without any they
+//! say so and pass.
 
 use burn::{
-    backend::{Dispatch, ops::FloatTensorOps},
+    backend::{Dispatch, DispatchDevice, ops::FloatTensorOps},
     tensor::{DType, Device, Shape, Tensor, TensorData},
 };
 use burn_cubecl::{
@@ -28,7 +29,10 @@ const ALL: BackwardOptions =
     BackwardOptions { batch_statistics: true, input: true, parameters: true, residual: true };
 
 fn device() -> Option<CubeDevice> {
-    test_devices::wgpu().map(|_| CubeDevice::Wgpu(Default::default()))
+    test_devices::wgpu().map(|device| match device.as_dispatch() {
+        DispatchDevice::Cube(device) => device.clone(),
+        other => unreachable!("{other:?} is a wgpu device"),
+    })
 }
 
 fn abilities(device: &CubeDevice) -> Abilities {
@@ -679,12 +683,12 @@ fn half_precision() {
                 .normalize(
                     channel(&case.gamma),
                     channel(&case.beta),
-                    [channel(&case.running_mean), channel(&case.running_var)],
+                    [&case.running_mean, &case.running_var].map(|it| per_channel(it, &device)),
                     OPTIONS,
                 );
             assert_eq!(forward.output.dtype, DType::F16);
             assert_eq!(forward.mean.dtype, DType::F32);
-            assert_eq!(forward.running_var.dtype, DType::F16);
+            assert_eq!(forward.running_var.dtype, DType::F32);
             let backward =
                 Pass::with_abilities(full(&case.x), Some(full(&case.dy)), epilogue(), abilities)
                     .backward(
@@ -698,12 +702,27 @@ fn half_precision() {
                     );
             let single = |tensor: CubeTensor| values(cast(tensor, DType::F32));
             assert_close(&single(forward.output), &expected.y, 5e-3, "y");
-            assert_close(&single(forward.running_var), &expected.running_var, 2e-3, "variance");
+            assert_close(&values(forward.running_var), &expected.running_var, 2e-3, "variance");
             let Gradient::Wanted(dgamma) = backward.gamma else { panic!("asked for") };
             assert_eq!(dgamma.dtype, DType::F16);
             assert_close(&single(dgamma), &expected.dgamma, 0.1, "dgamma");
         }
     }
+}
+
+/// The same adapter under two names is two devices, which know nothing of each other's memory.
+#[test]
+fn tensors_of_two_devices_are_refused() {
+    let Some(device) = device() else { return };
+    let other = CubeDevice::Wgpu(Default::default());
+    assert_ne!(device, other);
+    let x = tensor(&[1.0; 6], &[2, 3], Order::ChannelsFirst, &device);
+    let factor = |device| per_channel(&[1.0; 3], device);
+    let (scale, shift) = (factor(&device), factor(&other));
+    let predict = move || Pass::new(x, None, Epilogue::Identity).scale_and_shift(scale, shift);
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(predict)).unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("batch norm needs all tensors on one device"), "{message}");
 }
 
 /// The way that a program takes: lazily, through the dispatching backend.

@@ -13,6 +13,7 @@ pub(crate) fn devices(json: bool) {
                 "name": found.name,
                 "backend": found.backend,
                 "kind": found.kind,
+                "api": found.api,
                 "model": found.model(),
                 "auto": found.name == chosen,
             })
@@ -20,9 +21,10 @@ pub(crate) fn devices(json: bool) {
         say(format_args!("{:#}", rows.collect::<serde_json::Value>()));
     } else {
         for found in devices {
+            let api = found.api.map(|api| api.to_string()).unwrap_or_default();
             let model = found.model().unwrap_or_default();
             let note = if found.name == chosen { "  <- auto" } else { "" };
-            say(format_args!("{:10} {:14} {model}{note}", found.name, found.kind));
+            say(format_args!("{:10} {:14} {api:10} {model}{note}", found.name, found.kind));
         }
     }
 }

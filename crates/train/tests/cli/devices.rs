@@ -43,6 +43,26 @@ fn two_devices_train_as_one() {
     assert_near(&losses("three", "devices=[\"flex\", \"flex\", \"flex\"]"), &expected);
 }
 
+/// Of every GPU, the API that it is reached through; what is reached through OpenGL is only for who
+/// names it.
+#[test]
+fn every_gpu_is_listed_with_its_api() {
+    let output = train(&["devices", "--json"]).output().unwrap();
+    let devices: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for device in devices.as_array().unwrap() {
+        let apis: &[&str] = match device["backend"].as_str().unwrap() {
+            "flex" | "ndarray" => {
+                assert!(device["api"].is_null(), "{device}");
+                continue;
+            }
+            "wgpu" => &["vulkan", "metal", "direct-x12", "open-gl"],
+            other => &[other],
+        };
+        assert!(apis.contains(&device["api"].as_str().unwrap_or("none")), "{device}");
+        assert!(device["api"] != "open-gl" || device["auto"] == false, "{device}");
+    }
+}
+
 #[cfg(feature = "remote")]
 mod remote {
     use std::{
