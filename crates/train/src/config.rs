@@ -4,7 +4,7 @@
 //! file, the line and the nearest valid name, before anything is downloaded or computed.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     str::FromStr,
@@ -303,6 +303,21 @@ pub struct EarlyStoppingConfig {
     pub patience: NonZeroUsize,
 }
 
+/// What decides which images are held out for validation; see [`DataConfig`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldOut {
+    /// How many.
+    pub validation: NonZeroUsize,
+    /// The seed.
+    pub split_seed: u64,
+}
+
+impl fmt::Display for HoldOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "data.validation = {} and data.split_seed = {}", self.validation, self.split_seed)
+    }
+}
+
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
@@ -316,9 +331,9 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
-    /// What decides which images are held out: how many, and the seed.
-    pub fn split(&self) -> (NonZeroUsize, u64) {
-        (self.validation, self.split_seed)
+    /// What decides which images are held out.
+    pub fn hold_out(&self) -> HoldOut {
+        HoldOut { validation: self.validation, split_seed: self.split_seed }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Config, Error,
-    config::{NormalizationConfig, by_name},
+    config::{HoldOut, NormalizationConfig, by_name},
 };
 
 /// All that a prediction needs to know beside the weights.
@@ -25,6 +25,9 @@ pub(crate) struct Description {
     pub normalization: NormalizationConfig,
     /// The names of the classes, by label.
     pub classes: Vec<String>,
+    /// How images were held out when the weights were trained, in this run and in those whose weights
+    /// it started from; its own comes last. `None` if it started from weights of which that is not known.
+    pub hold_outs: Option<Vec<HoldOut>>,
 }
 
 /// Of [`Description`]. A new field with a default does not change it.
@@ -41,6 +44,7 @@ impl Description {
             preset: config.preset,
             normalization: config.data.normalization,
             classes: classes.iter().map(ToString::to_string).collect(),
+            hold_outs: hold_outs(config),
         }
     }
 
@@ -90,6 +94,17 @@ impl Description {
             name(normalization)
         )))
     }
+}
+
+fn hold_outs(config: &Config) -> Option<Vec<HoldOut>> {
+    let mut all = match &config.initial {
+        Some(initial) => Description::read(&initial.weights).ok().flatten()?.hold_outs?,
+        None => Vec::new(),
+    };
+    let own = config.data.hold_out();
+    all.retain(|&hold_out| hold_out != own);
+    all.push(own);
+    Some(all)
 }
 
 /// The refusal of a file that has no description, where no option takes its place.

@@ -1,10 +1,14 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fashion_mnist::{BatchLoader, FashionMnist, Images, Split};
 
 use burn::tensor::Device;
 
-use crate::{Config, Error, config::SourceConfig};
+use crate::{
+    Config, Error,
+    config::{HoldOut, SourceConfig},
+    description::Description,
+};
 
 /// What is said, loudly, before a run on the stand-in that nobody asked for.
 const STAND_IN: &str = "\
@@ -41,38 +45,23 @@ pub(crate) fn loader(config: &Config, images: &Images, device: &Device) -> Batch
 pub(crate) enum HeldOut {
     /// It is.
     Yes,
-    /// Some images may not be: the folder of the run that trained on them, with its config.
-    No(PathBuf, Box<Config>),
-    /// This file does not tell.
-    Unknown(PathBuf),
+    /// Some images may not be: the weights were trained with images held out by this split.
+    No(HoldOut),
+    /// The file does not tell.
+    Unknown,
 }
 
-/// Runs that began with the weights of a run that began with the weights of a run; a folder that was
-/// edited by hand may go round in a circle.
-const MOST_RUNS: usize = 100;
-
 impl HeldOut {
-    /// What the folder of a run, in which the weights lie, tells of them, and of the weights that the
-    /// run began with.
+    /// What a file tells of its weights.
     pub(crate) fn of(config: &Config, part: Split, weights: &Path) -> Self {
-        let mut weights = weights.to_owned();
-        for _ in 0..MOST_RUNS {
-            let folder = weights.parent().unwrap_or(Path::new("")).to_owned();
-            let run = match folder.join("environment.json").exists() {
-                true => Config::of_run(&folder, &[]),
-                false => break,
-            };
-            let Ok(run) = run else { break };
+        let trained = Description::read(weights).ok().flatten().and_then(|it| it.hold_outs);
+        let Some(trained) = trained else { return Self::Unknown };
+        let other = trained.into_iter().find(|&hold_out| hold_out != config.data.hold_out());
+        match other {
             // No run trains on the test images.
-            if part != Split::Test && run.data.split() != config.data.split() {
-                return Self::No(folder, Box::new(run));
-            }
-            match run.initial {
-                Some(initial) => weights = initial.weights,
-                None => return Self::Yes,
-            }
+            Some(other) if part != Split::Test => Self::No(other),
+            _ => Self::Yes,
         }
-        Self::Unknown(weights)
     }
 }
 
@@ -80,25 +69,15 @@ impl HeldOut {
 pub(crate) fn check_initial(config: &Config, weights: &Path) {
     match HeldOut::of(config, Split::Validation, weights) {
         HeldOut::Yes => {}
-        HeldOut::No(run, trained) => {
-            let run = run.display();
-            eprintln!(
-                "warning: the weights to start from may have been trained on some of the validation \
-                 images, which then tell little: {run} has {}, this run has {}",
-                split(&trained),
-                split(config)
-            );
-        }
-        HeldOut::Unknown(file) => eprintln!(
+        HeldOut::No(trained) => eprintln!(
+            "warning: the weights to start from may have been trained on some of the validation images, \
+             which then tell little: they were trained with {trained}, this run has {}",
+            config.data.hold_out()
+        ),
+        HeldOut::Unknown => eprintln!(
             "note: {} does not tell which images it was trained on: if it was Fashion-MNIST's, the \
              validation images may be among them",
-            file.display()
+            weights.display()
         ),
     }
-}
-
-/// What decides on the validation images, as a config has it.
-pub(crate) fn split(config: &Config) -> String {
-    let (validation, seed) = config.data.split();
-    format!("data.validation = {validation} and data.split_seed = {seed}")
 }

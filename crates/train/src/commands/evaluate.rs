@@ -6,7 +6,7 @@ use models::ConvNet;
 use serde_json::json;
 
 use super::{
-    data::{HeldOut, load, loader, split},
+    data::{HeldOut, load, loader},
     export::ended,
 };
 use crate::{
@@ -66,8 +66,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
             "split": args.split,
             "held_out": match held_out {
                 HeldOut::Yes => Some(true),
-                HeldOut::No(..) => Some(false),
-                HeldOut::Unknown(_) => None,
+                HeldOut::No(_) => Some(false),
+                HeldOut::Unknown => None,
             },
             "accuracy": evaluation.accuracy,
             "loss": evaluation.loss,
@@ -89,16 +89,14 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
     ));
     match held_out {
         HeldOut::Yes => say(format_args!("the weights were not trained on these images")),
-        HeldOut::No(run, trained) => say(format_args!(
-            "the weights may have been trained on some of these images: {} has {}, and these are held \
-             out by {}",
-            run.display(),
-            split(&trained),
-            split(&config)
+        HeldOut::No(trained) => say(format_args!(
+            "the weights may have been trained on some of these images: they were trained with \
+             {trained}, and these are held out by {}",
+            config.data.hold_out()
         )),
-        HeldOut::Unknown(file) => say(format_args!(
+        HeldOut::Unknown => say(format_args!(
             "{} does not tell which images it was trained on: these may be among them",
-            file.display()
+            weights.display()
         )),
     }
     Ok(())
@@ -135,6 +133,10 @@ fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
                 set("network", description.network.name());
                 set("preset", description.preset.name());
                 set("data.normalization", name(description.normalization));
+                if let Some(own) = description.hold_outs.iter().flatten().last() {
+                    set("data.validation", &own.validation.to_string());
+                    set("data.split_seed", &own.split_seed.to_string());
+                }
             }
             if let Some(network) = &args.network {
                 first.push((format!("--network {network}"), format!("network={network}")));

@@ -65,5 +65,5 @@ fn of(path: &Path) -> Result<Run, Error> {
 /// If one is not the folder of a run, or a file in it cannot be read.
 pub fn report_page(runs: &[PathBuf]) -> Result<String, Error> {
     let runs = runs.iter().map(|path| of(path)).collect::<Result<Vec<_>, _>>()?;
-    Ok(page(&runs))
+    Ok(page(&runs, &[]))
 }

@@ -117,11 +117,7 @@ fn exported_weights_are_used_as_in_their_run() {
     }
 
     // A file that PyTorch wrote says nothing of all this.
-    let file = temp.path().join("plain.safetensors");
-    let bytes = fs::read(temp.path().join("weights.safetensors")).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    safetensors::serialize_to_file(tensors.tensors(), None, &file).unwrap();
-    let file = file.to_str().unwrap();
+    let file = &*plain(&temp, &path);
     let unnamed = "does not say which network its weights are of";
     assert_refused(run(&["predict", "--weights", file, photo]), &[unnamed]);
     assert_refused(run(&["evaluate", "--weights", file]), &[unnamed]);
@@ -135,6 +131,17 @@ fn exported_weights_are_used_as_in_their_run() {
     let found = run(&[&["evaluate"][..], &network, &synthetic].concat());
     let stderr = String::from_utf8_lossy(&found.stderr);
     assert!(stderr.contains(&format!("{note}`standard` is assumed")), "{stderr}");
+}
+
+/// The weights of a run in a file as PyTorch writes it, without a word on what they are of.
+fn plain(temp: &TempDir, run_dir: &str) -> String {
+    let file = temp.path().join("plain.safetensors");
+    let file = file.to_str().unwrap();
+    assert!(run(&["export", run_dir, file]).status.success());
+    let bytes = fs::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    safetensors::serialize_to_file(tensors.tensors(), None, Path::new(file)).unwrap();
+    file.to_owned()
 }
 
 /// The same classes in the same order, as probable but for rounding.
@@ -222,29 +229,27 @@ fn another_seed_leaves_the_validation_images_as_they_are() {
     assert_eq!(moved["held_out"], false);
 }
 
-/// A run's folder tells what its weights were trained on; a file alone does not.
+/// A file of a run's weights tells what they were trained on, one of PyTorch does not.
 #[test]
 fn an_evaluation_says_whether_its_images_were_trained_on() {
     let temp = TempDir::new().unwrap();
     let path = ended(&temp, "run", &["--set", "data.split_seed=1"]);
     let known = format!("{path}/model.bpk");
-    let alone = temp.path().join("alone.bpk");
-    fs::copy(&known, &alone).unwrap();
+    let plain = plain(&temp, &path);
     let evaluated = |weights: &str, more: &[&str]| {
         let file = ["evaluate", "--weights", weights, "--network", "lenet_bn", "--device", "flex"];
-        let data = ["--set", "data.source=synthetic", "--set", "data.validation=100"];
+        let data = ["--set", "data.source=synthetic"];
         let output = run(&[&file[..], &data, &["--split", "validation"], more].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let alone = alone.to_str().unwrap();
-    let said = evaluated(alone, &[]);
+    let said = evaluated(&plain, &[]);
     assert!(said.contains("does not tell which images it was trained on"), "{said}");
-    let said = evaluated(&known, &[]);
+    let said = evaluated(&known, &["--set", "data.split_seed=0"]);
     assert!(said.contains("may have been trained on some of these images"), "{said}");
-    let said = evaluated(&known, &["--set", "data.split_seed=1"]);
+    let said = evaluated(&known, &[]);
     assert!(said.contains("were not trained on these images"), "{said}");
-    let value: Value = serde_json::from_str(&evaluated(alone, &["--json"])).unwrap();
+    let value: Value = serde_json::from_str(&evaluated(&plain, &["--json"])).unwrap();
     assert_eq!(value["held_out"], Value::Null);
 }
 
@@ -271,9 +276,7 @@ fn weights_of_another_split_to_start_from_are_noticed() {
     let third = warned("third", &format!("{}/other/model.bpk", temp.path().display()), "0");
     assert!(third.contains("may have been trained on some of the validation images"), "{third}");
 
-    let alone = temp.path().join("alone.bpk");
-    fs::copy(&weights, &alone).unwrap();
-    let unknown = warned("unknown", alone.to_str().unwrap(), "0");
+    let unknown = warned("unknown", &plain(&temp, &first), "0");
     assert!(unknown.contains("does not tell which images it was trained on"), "{unknown}");
 }
 
