@@ -355,7 +355,7 @@ impl ConvNet for DenseNet {
         }
     }
 
-    /// Blocks and transitions in turn, with names in the listing with a class; then the last layers.
+    /// Blocks and transitions in turn, which the listing with a class names; then the last layers.
     fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
         let parts: Vec<&str> = layer.split('.').collect();
         let number = |number: &str| number.parse::<usize>().ok();

@@ -359,8 +359,8 @@ impl ConvNet for ResNet {
         }
     }
 
-    /// `conv3` and no normalization is the book's shortcut. The listing with a class has names for all
-    /// but the stem.
+    /// The book calls the shortcut `conv3`, and has no normalization after it. The listing with a class
+    /// numbers the stages from `b2`.
     fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
         let parts: Vec<&str> = layer.split('.').collect();
         let (stage, block, part) = match (&parts[..], listing) {

@@ -4,7 +4,9 @@ mod formats;
 
 use std::{
     collections::BTreeMap,
-    fmt, iter,
+    fmt,
+    io::Write,
+    iter,
     path::{Path, PathBuf},
 };
 
@@ -583,11 +585,12 @@ fn write_safetensors(
     });
     let views = views.collect::<Result<Vec<_>, String>>()?;
     let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    let bytes = safetensors::serialize(views, metadata).map_err(|error| error.to_string())?;
     // Under another name until it is on the disk, so that no half of a file is taken for a whole one.
-    let (file, _) = AtomicFile::create(path).map_err(|error| error.to_string())?;
-    safetensors::serialize_to_file(views, metadata, file.path())
-        .map_err(|error| error.to_string())?;
-    file.commit().map_err(|error| error.to_string())
+    let (part, mut file) = AtomicFile::create(path).map_err(|error| error.to_string())?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| error.to_string())?;
+    drop(file);
+    part.commit().map_err(|error| error.to_string())
 }
 
 fn write_burnpack(

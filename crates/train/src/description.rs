@@ -56,20 +56,29 @@ impl Description {
 
     /// The description in a file of weights; none in one that another program wrote.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
+        // Text of a file may hold anything, and what would steer a terminal is not for one.
         let unusable = |why: String| {
-            let path = path.display();
+            let (path, why) = (path.display(), why.replace(char::is_control, "?"));
             Error::Usage(format!("cannot use what {path} says of its weights: {why}"))
         };
         let metadata = read_metadata(path).map_err(|error| Error::Usage(error.to_string()))?;
         let Some(json) = metadata.get(KEY) else { return Ok(None) };
         let value: serde_json::Value =
             serde_json::from_str(json).map_err(|error| unusable(error.to_string()))?;
-        match value["version"].as_u64() {
-            Some(version) if version > u64::from(VERSION) => Err(unusable(format!(
+        if let Some(version) = value["version"].as_u64().filter(|&it| it > u64::from(VERSION)) {
+            return Err(unusable(format!(
                 "it is of version {version}, which a later version of this program wrote; this one \
                  reads version {VERSION}"
-            ))),
-            _ => serde_json::from_value(value).map(Some).map_err(|e| unusable(e.to_string())),
+            )));
+        }
+        let description: Self =
+            serde_json::from_value(value).map_err(|error| unusable(error.to_string()))?;
+        let classes = &description.classes;
+        match classes.is_empty() || classes.iter().any(|name| name.contains(char::is_control)) {
+            true => {
+                Err(unusable("its class names cannot be printed, or there are none".to_owned()))
+            }
+            false => Ok(Some(description)),
         }
     }
 

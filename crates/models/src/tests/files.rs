@@ -425,7 +425,7 @@ fn names_that_no_network_has_are_refused_at_once() {
 
     // One key of a megabyte, and many tensors under it: their names would take 2 GB.
     let inner: Vec<u8> =
-        (0..2000).flat_map(|n| [key(&n.to_string()), tensor(&[1])].concat()).collect();
+        (0..2000).flat_map(|n| [key(&format!("{n:0>4}")), tensor(&[1])].concat()).collect();
     let items = [&key(&"k".repeat(1_000_000))[..], b"}(", &inner, b"u"].concat();
     let error = load("key.pth", &pickled(&items));
     assert!(error.contains("a name of 1000005 bytes"), "{error}");

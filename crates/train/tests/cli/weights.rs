@@ -164,6 +164,14 @@ fn a_description_that_is_none_is_refused() {
         ("{", "cannot use what "),
         (r#"{"version": 1, "network": "lenet5"}"#, "unknown network `lenet5`"),
         (r#"{"version": 1, "network": "lenet"}"#, "missing field `preset`"),
+        (
+            r#"{"version": 1, "network": "lenet", "preset": "d2l", "normalization": "unit", "classes": []}"#,
+            "there are none",
+        ),
+        (
+            r#"{"version": 1, "network": "lenet", "preset": "d2l", "normalization": "unit", "classes": ["\u001b[2J"]}"#,
+            "cannot be printed",
+        ),
         (r#"{"version": 2}"#, "of version 2, which a later version of this program wrote"),
     ] {
         let metadata = [("train".to_owned(), description.to_owned())].into();
