@@ -408,7 +408,8 @@ fn a_picture_too_large_for_the_memory_is_refused() {
         png.extend(crc.sum().to_be_bytes());
         png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xaeB`\x82");
         fs::write(&photo, &png).unwrap();
-        let known = ["predict", "--network", "lenet", "--weights", "none.pth"];
+        let weights = "../models/tests/d2l/lenet.pth";
+        let known = ["predict", "--network", "lenet", "--weights", weights];
         let output = run(&[&known[..], &[photo.to_str().unwrap()]].concat());
         assert_refused(output, &["huge.png", expected]);
     }
