@@ -1,7 +1,7 @@
 //! What a sweep is made of: its runs, what they are called, and what they come to together.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     path::Path,
 };
@@ -245,26 +245,30 @@ fn names(axes: &[Axis]) -> Vec<(String, String)> {
         let others = varied.iter().filter(|other| last_part(other) == last_part(key));
         if others.count() > 1 { key.to_owned() } else { last_part(key) }
     };
-    let named = |(key, value): &(&str, &str)| format!("{}={}", short(key), plain(value));
-    let joined = |parts: Vec<String>| {
-        let mut name = parts.join(",");
+    // What is the same stays the same, and what becomes the same gets a number.
+    let mut names = [HashMap::new(), HashMap::new()];
+    let mut name = |of: usize, set: &[&(&str, &str)]| -> String {
+        let parts = set.iter().map(|(key, value)| format!("{}={}", short(key), plain(value)));
+        let mut name = parts.collect::<Vec<_>>().join(",");
         name.truncate(LONGEST_NAME);
         // Windows drops a dot at the end.
-        name.trim_end_matches('.').to_owned()
-    };
-    let mut taken = HashSet::new();
-    let name = |set: &Vec<(&str, &str)>| {
-        let of_varied = || set.iter().filter(|(key, _)| varied.contains(key));
-        let name = joined(of_varied().map(named).collect());
+        let name = name.trim_end_matches('.');
         let numbered = (2..).map(|number| format!("{name}-{number}"));
         // On macOS and Windows, small and capital letters are the same.
-        let free =
-            [name.clone()].into_iter().chain(numbered).find(|it| taken.insert(it.to_lowercase()));
-        let rest: Vec<_> = of_varied().filter(|(key, _)| *key != SEED).map(named).collect();
-        let group = if rest.is_empty() { "all".to_owned() } else { joined(rest) };
-        (free.expect("there is always a next number"), group)
+        let is_free = |it: &String| {
+            let owner = names[of].entry(it.to_lowercase()).or_insert_with(|| format!("{set:?}"));
+            *owner == format!("{set:?}")
+        };
+        let free = [name.to_owned()].into_iter().chain(numbered).find(is_free);
+        free.expect("there is always a next number")
     };
-    combinations(axes).iter().map(name).collect()
+    let both = |set: &Vec<(&str, &str)>| {
+        let all: Vec<_> = set.iter().filter(|(key, _)| varied.contains(key)).collect();
+        let rest: Vec<_> = all.iter().copied().filter(|(key, _)| *key != SEED).collect();
+        let group = if rest.is_empty() { "all".to_owned() } else { name(1, &rest) };
+        (name(0, &all), group)
+    };
+    combinations(axes).iter().map(both).collect()
 }
 
 /// A value in letters, digits and `.`, `-`, `+`, `_` alone; what lies between becomes one `-`.
@@ -357,7 +361,7 @@ mod tests {
             &long,
         ];
         let names = names_of(&odd);
-        assert_eq!(names.len(), 36);
+        assert_eq!(names.len(), 3 * 2 * 3 * 2);
         let distinct: HashSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
         assert_eq!(distinct.len(), names.len(), "{names:?}");
         for name in names {
@@ -369,6 +373,11 @@ mod tests {
             );
         }
         assert_eq!(names_of(&odd[1..2]), ["milestones=0.5-0.75", "milestones="]);
+
+        // Two settings stay two, each with both of its seeds.
+        let groups = super::names(&axes(&["initial.weights=a/b,a-b", "seed=0,1"]));
+        let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
+        assert_eq!(groups, ["weights=a-b", "weights=a-b", "weights=a-b-2", "weights=a-b-2"]);
     }
 
     /// By hand.

@@ -62,7 +62,7 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
         }
     }
     sweep.print();
-    match sweep.rows.iter().filter(|row| row.result.is_none()).count() {
+    match sweep.rows.iter().filter(|row| row.result.is_none() || row.error.is_some()).count() {
         0 => Ok(()),
         failed => {
             let of = plan.runs.len();
