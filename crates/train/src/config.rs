@@ -737,7 +737,9 @@ fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
 pub(crate) fn readable(message: &str) -> String {
     let message = message.replace("a nonzero usize", "a whole number above 0");
     let mut names = message.split('`').skip(1).step_by(2);
-    let nearest = names.next().filter(|_| message.starts_with("unknown")).and_then(|wrong| {
+    // What is longer than any name is like none, and to find that out would take long.
+    let is_name = |wrong: &&str| message.starts_with("unknown") && wrong.len() < 100;
+    let nearest = names.next().filter(is_name).and_then(|wrong| {
         let similarity = |name: &&str| strsim::jaro_winkler(wrong, name);
         names
             .filter(|name| similarity(name) > 0.7)

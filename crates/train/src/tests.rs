@@ -136,6 +136,15 @@ fn an_override_of_many_sections_is_refused() {
 }
 
 #[test]
+fn a_wrong_name_of_any_length_is_refused_at_once() {
+    let start = std::time::Instant::now();
+    let name = format!("network={}{}", "a".repeat(100_000), "`b".repeat(20_000));
+    let message = refusal(&[&name]);
+    assert!(message.contains("unknown network"));
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
+
+#[test]
 fn values_of_the_wrong_type_or_range_are_refused() {
     assert!(refusal(&["epochs=ten"]).contains("expected a whole number above 0"));
     assert!(refusal(&["epochs=0"]).contains("expected a whole number above 0"));

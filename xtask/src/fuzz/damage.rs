@@ -64,7 +64,9 @@ impl Mutate<Vec<u8>> for Damage<'_> {
         damages.mutation(|context| {
             let piece = piece(context.rng(), file.len());
             let most = (LONGEST - file.len().min(LONGEST)) / piece.len().max(1);
-            let reach = 1 << (context.rng().gen_u8() % 17);
+            // Seldom very long, for such files take their readers long.
+            let mut exponent = || context.rng().gen_u8() % 17;
+            let reach = 1 << exponent().min(exponent()).min(exponent());
             let times = context.rng().gen_index(most.min(reach)).unwrap_or(0) + 1;
             let copies = file[piece.clone()].repeat(times);
             file.splice(piece.start..piece.start, copies);
