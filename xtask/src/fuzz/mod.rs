@@ -299,25 +299,25 @@ fn keep(
     ))
 }
 
-/// What an error is about: its first words, without what it quotes of the input.
+/// What an error is about: its first words, up to what it quotes of the input.
 fn kind(path: &Path, error: &str) -> String {
-    let error = error.replace(&*path.to_string_lossy(), "").replace("\\\"", "`");
+    let error = error.replace(&*path.to_string_lossy(), "");
     let mut lines = error.lines();
     let first = lines.next().unwrap_or_default();
-    let mut unquoted: String = first.split('`').step_by(2).collect();
-    if let Some((before, rest)) = unquoted.split_once("string \"") {
-        let after = rest.rsplit_once('"').map_or("", |(_, after)| after);
-        unquoted = format!("{before}string {after}");
-    }
+    let first = first.split(['`', '\\']).next().unwrap_or_default();
+    let first = first.split("string \"").next().unwrap_or_default();
     let is_word = |word: &&str| {
         word.len() > 2
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || b",:".contains(&byte))
     };
-    let words: Vec<&str> = unquoted.split_ascii_whitespace().filter(is_word).take(12).collect();
-    // Further lines list names of the input, after what is wrong with them.
+    let words: Vec<&str> = first.split_ascii_whitespace().filter(is_word).take(12).collect();
+    let kind = words.join(" ");
+    if kind != "the weights not fit this network:" {
+        return kind;
+    }
+    // Further lines list names, after what is wrong with them.
     let lists = lines.filter_map(|line| Some(line.trim().split_once(" (")?.0));
-    let lists = lists.filter(|what| what.len() < 20).collect::<Vec<_>>().join(", ");
-    format!("{} {lists}", words.join(" "))
+    format!("{kind} {}", lists.collect::<Vec<_>>().join(", "))
 }
 
 /// The first panic since it was last taken, of any thread.

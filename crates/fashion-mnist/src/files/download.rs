@@ -193,8 +193,11 @@ mod tests {
             .into()
     }
 
-    /// Names and contents of the files in the directory of the downloads.
-    fn stored(dir: &TempDir) -> Vec<(String, Vec<u8>)> {
+    /// Names and contents of files.
+    type Stored = Vec<(String, Vec<u8>)>;
+
+    /// The files in the directory of the downloads.
+    fn stored(dir: &TempDir) -> Stored {
         let entries = fs::read_dir(dir.path().join("made/on/demand")).unwrap();
         let mut files: Vec<_> = entries
             .map(|entry| {
@@ -301,7 +304,7 @@ mod tests {
         damaged: &[u8],
         origin: Origin,
         answers: Vec<Vec<u8>>,
-    ) -> (Result<Vec<u8>, Error>, Vec<String>, Vec<(String, Vec<u8>)>) {
+    ) -> (Result<Vec<u8>, Error>, Vec<String>, Stored) {
         let dir = TempDir::new().unwrap();
         let folder = dir.path().join("made/on/demand");
         fs::create_dir_all(&folder).unwrap();

@@ -121,7 +121,8 @@ fn numbers_that_do_not_fit_each_other_are_refused_with_their_file() {
         crate::report_page(&[folder.path().to_owned()])
     };
     page(|_| ()).unwrap();
-    let changes: [(fn(&mut TestReport), &str); 5] = [
+    type Change = fn(&mut TestReport);
+    let changes: [(Change, &str); 5] = [
         (|test| test.confusion[3] = vec![1], "not of the 10 classes"),
         (|test| drop(test.confusion.pop()), "not of the 10 classes"),
         (|test| test.confusion[3] = vec![u32::MAX; 10], "counts 42949"),
