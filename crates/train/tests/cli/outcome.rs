@@ -23,7 +23,8 @@ pub fn differences(one: &Path, other: &Path) -> Vec<String> {
     });
     let paths: BTreeSet<_> = one.keys().chain(other.keys()).collect();
     let differ = paths.into_iter().filter(|path| one.get(*path) != other.get(*path));
-    differ.map(|path| path.display().to_string()).collect()
+    // As on Unix, on every system.
+    differ.map(|path| path.display().to_string().replace('\\', "/")).collect()
 }
 
 /// What must be the same of a file.

@@ -187,7 +187,8 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
     let killed = temp.path().join("killed");
     kill_after(&untested(&killed, 6), Some(3), Duration::ZERO);
     let [.., before, last] = checkpoints(&killed)[..] else { panic!("two checkpoints") };
-    let damages: [(&str, fn(&Path)); 6] = [
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 6] = [
         ("classifier.bpk", flip),
         ("optimizer.bpk", cut),
         ("average.bpk", flip),

@@ -202,6 +202,7 @@ fn another_sweep_in_the_same_folder_is_refused() {
         let output = train(&arguments).current_dir(temp.path()).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         let last = printed.lines().last().unwrap();
-        assert_eq!(last, format!("all of it in runs/{expected}/report.html"), "{printed}");
+        let page = Path::new("runs").join(expected).join("report.html");
+        assert_eq!(last, format!("all of it in {}", page.display()), "{printed}");
     }
 }
