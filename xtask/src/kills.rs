@@ -288,8 +288,8 @@ impl Killer {
 fn is_told(path: &Path, message: &str) -> Result<(), Error> {
     let epoch = message.split(" goes on after epoch ").nth(1).and_then(|it| it.lines().next());
     let is_there = |epoch: &str| {
-        let run = message.split("`train resume ").nth(1).and_then(|it| it.split('`').next());
-        let run = run.map_or(path.to_owned(), PathBuf::from);
+        let run = message.split(" resume ").nth(1).and_then(|it| it.split('`').next());
+        let run = run.map_or(path.to_owned(), |run| PathBuf::from(run.trim_matches('\'')));
         run.join(format!("checkpoints/epoch-{epoch}/SHA256SUMS")).exists()
     };
     let stopped = message.lines().any(|line| line.starts_with("error: stopped"));
