@@ -1,6 +1,8 @@
 //! What more than one network is made of.
 
-use batch_norm::{BatchNorm, BatchNormConfig, Implementation, fold_into_convolution};
+use batch_norm::{
+    BatchNorm, BatchNormConfig, Implementation, RunningVariance, fold_into_convolution,
+};
 use burn::{
     module::Module,
     nn::{
@@ -150,7 +152,9 @@ impl Layers<'_> {
     }
 
     pub(crate) fn norm(&self, channels: usize) -> BatchNorm {
+        // PyTorch's: of torchvision, of the notes' authors, and of those who train the small ones.
         BatchNormConfig::new(channels)
+            .with_running_variance(RunningVariance::Unbiased)
             .with_epsilon(self.epsilon)
             .with_implementation(self.implementation)
             .init(self.device)

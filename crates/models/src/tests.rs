@@ -5,6 +5,7 @@ mod files;
 mod gradients;
 mod pickles;
 mod reference;
+mod running_statistics;
 mod shapes;
 
 use burn::{

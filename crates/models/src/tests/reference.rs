@@ -10,7 +10,7 @@ use super::*;
 /// What `tests/reference.py` made of a network with PyTorch, in f64.
 #[derive(Deserialize)]
 pub struct Reference {
-    input: [usize; 3],
+    pub input: [usize; 3],
     prediction: Vec<f64>,
     parameters: usize,
     entries: usize,
