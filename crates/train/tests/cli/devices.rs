@@ -43,6 +43,22 @@ fn two_devices_train_as_one() {
     assert_near(&losses("three", "devices=[\"flex\", \"flex\", \"flex\"]"), &expected);
 }
 
+/// With batch normalization, whose running statistics are averaged over the devices: the sum of two is
+/// the same in either order.
+#[test]
+fn two_devices_with_batch_norm_are_the_same_twice() {
+    let temp = TempDir::new().unwrap();
+    let epochs = |name: &str| {
+        let path = temp.path().join(name);
+        let devices = "devices=[\"flex\", \"flex\"]";
+        let more = ["--set", "network=lenet_bn"];
+        let output = train(&arguments(path.to_str().unwrap(), devices, &more)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        metrics(&path)
+    };
+    assert_eq!(epochs("first"), epochs("second"));
+}
+
 /// Of every GPU, the API that it is reached through; what is reached through OpenGL is only for who
 /// names it.
 #[test]
