@@ -234,13 +234,12 @@ fn losses_and_gradients_are_pytorchs() {
     }
 }
 
-/// The other devices, in f32: fewer networks, for they are slow where there is no GPU.
+/// The other devices, in f32: one network, for where a GPU is only imitated, each shape of a layer
+/// takes seconds to compile kernels for.
 #[test]
 fn losses_and_gradients_are_pytorchs_on_other_devices() {
     for (name, device) in test_devices::all() {
-        for architecture in [Architecture::LeNet, Architecture::LeNetBn] {
-            let device = (name, &device, DType::F32);
-            a_step_is_pytorchs(architecture, Preset::D2l, device, 1e-3);
-        }
+        let device = (name, &device, DType::F32);
+        a_step_is_pytorchs(Architecture::LeNetBn, Preset::D2l, device, 1e-3);
     }
 }
