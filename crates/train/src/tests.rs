@@ -57,13 +57,17 @@ fn the_first_steps_of_all_configs_run() {
         let (loss, _) = classifier.loss(batch);
         assert!(loss.clone().into_scalar::<f32>().is_finite(), "{}", path.display());
         let gradients = classifier.gradients(loss);
-        let before = squared_weights(&classifier).sum().into_scalar::<f32>();
+        // Weight by weight: in one sum over millions a small step is lost to rounding.
+        let squares_of =
+            |it: &Classifier| squared_weights(it).into_data().try_into_vec::<f32>().unwrap();
+        let before = squares_of(&classifier);
         let squares = squared_gradients(&classifier, &gradients);
         let gradients = clip(&classifier, gradients, squares, 1.0);
         let rate = config.optimizer.learning_rate * config.schedule().factor(0.5);
         classifier = optimizer.step(rate, classifier, gradients);
-        let after = squared_weights(&classifier).sum().into_scalar::<f32>();
-        assert!(after.is_finite() && after != before, "{}: {before}, {after}", path.display());
+        let after = squares_of(&classifier);
+        assert!(after.iter().all(|square| square.is_finite()), "{}", path.display());
+        assert_ne!(after, before, "{}", path.display());
     }
 }
 
