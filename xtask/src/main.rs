@@ -66,7 +66,7 @@ enum Part {
         /// another program, which has them for itself.
         #[arg(long)]
         alone: bool,
-        /// With a rectifier after the normalization, in the kernels' own passes.
+        /// With a ReLU after the normalization, in the kernels' own passes.
         #[arg(long)]
         relu: bool,
     },

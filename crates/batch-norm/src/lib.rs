@@ -45,7 +45,7 @@
 //! beta takes the part of the bias, the layer before it can do without one. In prediction it can
 //! even become part of that layer: [`fold_into_convolution`], [`fold_into_linear`].
 //!
-//! Where the activation is the rectifier, [`BatchNorm::forward_relu`] does both at once, and
+//! Where the activation is ReLU, [`BatchNorm::forward_relu`] does both at once, and
 //! [`BatchNorm::forward_add_relu`] the end of a residual block.
 //!
 //! ## Two conventions to know
@@ -70,7 +70,7 @@
 //! | training, backward | x, g, x, g | dx | the two sums must be known before a gradient is |
 //! | prediction | x | y | one multiplication and one addition per value |
 //!
-//! Where a channel's values fit in fast memory, the second reading is from there. A rectifier costs
+//! Where a channel's values fit in fast memory, the second reading is from there. A ReLU costs
 //! no pass of its own, forward or backward; a residual is read once per pass. What it let through
 //! is found again from x in the backward pass, not kept.
 //!

@@ -196,10 +196,10 @@ fn normalized(
 ) -> NormalizedMetadata {
     assert_countable(&input.shape);
     assert_epsilon(options.epsilon, input.dtype);
-    Like::from(input).assert_fits(
-        residual(epilogue).map(Like::from),
-        [gamma, beta].map(Like::from),
-        [running_mean, running_var].map(Like::from),
+    Spec::from(input).assert_fits(
+        residual(epilogue).map(Spec::from),
+        [gamma, beta].map(Spec::from),
+        [running_mean, running_var].map(Spec::from),
     );
     NormalizedMetadata {
         output: input.clone(),
@@ -224,10 +224,10 @@ fn gradients(
     options: &BackwardOptions,
 ) -> GradientsMetadata {
     assert_countable(&input.shape);
-    Like::from(input).assert_fits(
-        residual(epilogue).into_iter().chain([output_grad]).map(Like::from),
-        [gamma, beta].map(Like::from),
-        [mean, inverse_std].map(Like::from),
+    Spec::from(input).assert_fits(
+        residual(epilogue).into_iter().chain([output_grad]).map(Spec::from),
+        [gamma, beta].map(Spec::from),
+        [mean, inverse_std].map(Spec::from),
     );
     let gradient = |wanted, of: &TensorSpec| match wanted {
         true => GradientMetadata::Wanted(of.clone()),
@@ -250,8 +250,8 @@ fn scaled(
     epilogue: &EpilogueMetadata,
 ) -> TensorSpec {
     assert_countable(&input.shape);
-    let residual = residual(epilogue).map(Like::from);
-    Like::from(input).assert_fits(residual, [scale, shift].map(Like::from), []);
+    let residual = residual(epilogue).map(Spec::from);
+    Spec::from(input).assert_fits(residual, [scale, shift].map(Spec::from), []);
     input.clone()
 }
 
@@ -263,9 +263,9 @@ fn residual(epilogue: &EpilogueMetadata) -> Option<&TensorSpec> {
     }
 }
 
-/// What must be right of a tensor before a kernel trusts it.
+/// The shape, type and device of a tensor, which are checked before a kernel trusts it.
 #[cfg(any(feature = "_cpu", feature = "_cube"))]
-pub(crate) struct Like<D = ()> {
+pub(crate) struct Spec<D = ()> {
     shape: Shape,
     dtype: DType,
     /// Nothing for a tensor that is yet to be computed, whose device Burn checks.
@@ -273,14 +273,14 @@ pub(crate) struct Like<D = ()> {
 }
 
 #[cfg(feature = "_cube")]
-impl From<&TensorSpec> for Like {
+impl From<&TensorSpec> for Spec {
     fn from(tensor: &TensorSpec) -> Self {
         Self { shape: tensor.shape.clone(), dtype: tensor.dtype, device: () }
     }
 }
 
 #[cfg(any(feature = "_cpu", feature = "_cube"))]
-impl<D: PartialEq + std::fmt::Debug> Like<D> {
+impl<D: PartialEq + std::fmt::Debug> Spec<D> {
     /// What a tensor is.
     pub fn of(tensor: &impl TensorMetadata<Device = D>) -> Self {
         Self { shape: tensor.shape(), dtype: tensor.dtype(), device: tensor.device() }

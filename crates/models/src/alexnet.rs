@@ -2,7 +2,7 @@
 //!
 //! Krizhevsky, Sutskever and Hinton, [ImageNet classification with deep convolutional neural
 //! networks](https://papers.nips.cc/paper/4824) (2012). LeNet's plan, made deeper and much wider:
-//! five convolutions and three fully connected layers. What made it trainable: rectifiers in place
+//! five convolutions and three fully connected layers. What made it trainable: ReLUs in place
 //! of sigmoids, so that gradients pass; pools that take the largest value, over windows that
 //! overlap; dropout in the fully connected layers, which hold nine of ten parameters; and GPUs.
 //!

@@ -38,7 +38,7 @@ impl ConvNorm {
         }
     }
 
-    /// [`forward`](Self::forward), then the rectifier.
+    /// [`forward`](Self::forward), then ReLU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
         let x = self.conv.forward(x);
         match &self.bn {
@@ -47,7 +47,7 @@ impl ConvNorm {
         }
     }
 
-    /// [`forward`](Self::forward), then the residual is added, then the rectifier.
+    /// [`forward`](Self::forward), then the residual is added, then ReLU.
     pub fn forward_add_relu(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
         let x = self.conv.forward(x);
         match &self.bn {

@@ -6,7 +6,7 @@
 //! it in its block, unmixed, and adds a few channels of its own, the *growth rate*. Features are
 //! reused rather than computed again, so that narrow layers suffice.
 //!
-//! - A layer is batch normalization, rectifier, convolution, in this order. With a *bottleneck*
+//! - A layer is batch normalization, ReLU, convolution, in this order. With a *bottleneck*
 //!   (DenseNet-B) a 1 x 1 convolution first reduces its input to four times the growth rate.
 //! - Between two dense blocks a *transition* of a 1 x 1 convolution and a pool halves the channels
 //!   (DenseNet-C) and the image.

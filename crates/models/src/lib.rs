@@ -17,7 +17,7 @@
 //! | file | idea | networks |
 //! |---|---|---|
 //! | [`lenet`] | convolutions find features, fully connected layers decide | LeNet-5, with and without batch normalization |
-//! | [`alexnet`] | deep, wide, with rectifiers and dropout | AlexNet |
+//! | [`alexnet`] | deep, wide, with ReLUs and dropout | AlexNet |
 //! | [`vgg`] | repeated blocks of 3 x 3 convolutions | VGG-11, 13, 16 and 19, with and without batch normalization |
 //! | [`nin`] | a network at every pixel, and no fully connected layers | NiN |
 //! | [`googlenet`] | parallel branches | GoogLeNet |

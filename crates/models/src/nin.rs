@@ -89,7 +89,7 @@ pub struct Nin {
     pub average: AdaptiveAvgPool2d,
 }
 
-/// A convolution and a fully connected network at each pixel, with rectifiers after all three.
+/// A convolution and a fully connected network at each pixel, with ReLUs after all three.
 #[derive(Module, Debug)]
 pub struct NinBlock {
     /// Looks around each pixel.
@@ -206,7 +206,7 @@ impl ConvNet for Nin {
         layer.to_owned()
     }
 
-    /// Blocks of three convolutions, each followed by a rectifier, with pools and dropout between them.
+    /// Blocks of three convolutions, each followed by a ReLU, with pools and dropout between them.
     fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
         let (block, conv) = layer.split_once('.')?;
         let block = match block {

@@ -42,6 +42,14 @@ fn uniform(name: &str, count: usize) -> Vec<f64> {
     mixed.map(|x| f64::from(x) / f64::from(1_u32 << 31) - 1.0).collect()
 }
 
+/// What the scripts keep of a tensor with this name: its length, and its product with a direction.
+fn length_and_product(name: &str, values: &[f64]) -> [f64; 2] {
+    let direction = uniform(&format!("gradient:{name}"), values.len());
+    let length = values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let product = values.iter().zip(direction).map(|(value, along)| value * along).sum();
+    [length, product]
+}
+
 /// The values of the entry of this name and shape, as the script fills it.
 fn filled(name: &str, shape: &[usize]) -> Vec<f64> {
     let (offset, scale) = match (name.rsplit('.').next(), shape.len()) {

@@ -4,7 +4,7 @@
 //! recognition](https://arxiv.org/abs/1409.1556) (2014). AlexNet's layers were each a decision of
 //! its own; VGG has one block: some 3 x 3 convolutions that keep the size of the image, then a pool
 //! that halves it. Two 3 x 3 windows see as much as one of 5 x 5, with fewer parameters and one more
-//! rectifier. The name counts the layers with weights: convolutions, and three fully connected
+//! ReLU. The name counts the layers with weights: convolutions, and three fully connected
 //! layers.
 //!
 //! Variants, by table 1 of the paper:
@@ -239,7 +239,7 @@ impl ConvNet for Vgg {
         trace.linear("fc8", &self.fc8);
     }
 
-    /// torchvision numbers the layers, rectifiers and pools included.
+    /// torchvision numbers the layers, ReLUs and pools included.
     fn torchvision_name(&self, layer: &str) -> String {
         let mut number = 0;
         for (stage, convolutions) in self.stages.iter().enumerate() {
@@ -267,7 +267,7 @@ impl ConvNet for Vgg {
         name.to_owned()
     }
 
-    /// Five blocks of convolutions, each followed by a rectifier; then the fully connected layers.
+    /// Five blocks of convolutions, each followed by a ReLU; then the fully connected layers.
     fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
         let parts: Vec<&str> = layer.split('.').collect();
         match parts[..] {

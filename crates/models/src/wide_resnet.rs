@@ -6,7 +6,7 @@
 //! and long chains of thin layers keep a GPU waiting. Sixteen layers, some times as wide, are as
 //! accurate as a thousand thin ones and train several times as fast.
 //!
-//! Normalization and rectifier stand *before* each convolution, so that nothing is in the way along
+//! Normalization and ReLU stand *before* each convolution, so that nothing is in the way along
 //! the shortcuts:
 //!
 //! ```text

@@ -103,8 +103,11 @@ impl Fit<'_> {
         let ended = training.run();
         self.stop.set_idle(true);
         training.progress.end();
-        ended?;
-        Ok(training.state)
+        match ended {
+            Ok(()) => Ok(training.state),
+            Err(stopped @ Error::Stopped(_)) => Err(stopped),
+            Err(error) => Err(Error::Training(format!("{error}\n{}", training.way_on()))),
+        }
     }
 
     /// What of the run is done, from 0 to 1: by its steps, or by the clock.
@@ -195,7 +198,7 @@ impl Training<'_> {
         let weights = self.squared_weights()?;
         if let Some(bad) = weights.iter().position(|square| !square.is_finite()) {
             let why = format!("the weight {} was not finite after epoch {epoch}", self.names[bad]);
-            return Err(self.after(Error::Training(why)));
+            return Err(Error::Training(why));
         }
 
         let record = Epoch {
@@ -216,7 +219,7 @@ impl Training<'_> {
             },
             resident_memory: memory_stats::memory_stats().map(|memory| memory.physical_mem as u64),
         };
-        self.journal.epoch(&record).map_err(|error| self.after(error))?;
+        self.journal.epoch(&record)?;
 
         self.state.epochs.push(record.clone());
         self.state.seconds += seconds;
@@ -225,21 +228,16 @@ impl Training<'_> {
         self.state.lengths = self.journal.lengths();
         self.state.stopped = self.reason_to_stop();
         let classifier = self.classifier.as_ref().expect("no step is under way");
-        checkpoint::save(fit.run, &self.state, classifier, &self.optimizer, self.average.as_ref())
-            .map_err(|error| self.unsaved(error))?;
+        let average = self.average.as_ref();
+        let saved = checkpoint::save(fit.run, &self.state, classifier, &self.optimizer, average);
+        if saved.is_err() {
+            // The run goes on from the checkpoint before.
+            self.state.epochs.pop();
+        }
+        saved?;
         // Who reads the line may rely on the checkpoint.
         self.progress.end_of_epoch(&record);
         Ok(())
-    }
-
-    /// A checkpoint that could not be written, with what is left.
-    fn unsaved(&self, error: Error) -> Error {
-        let resume = program::resume(self.fit.run.path());
-        let left = match self.state.epochs.len() - 1 {
-            0 => "there is no earlier checkpoint".to_owned(),
-            done => format!("when that is mended, `{resume}` goes on after epoch {done}"),
-        };
-        Error::Training(format!("{error}\n{left}"))
     }
 
     /// Why the run ends though its epochs are not all trained.
@@ -418,7 +416,7 @@ impl Training<'_> {
                 };
                 let position = |&index: &usize| self.fit.images.position(index);
                 let positions: Vec<usize> = pending.positions.iter().map(position).collect();
-                return Err(self.after(row.error(&positions, weights.as_ref())));
+                return Err(row.error(&positions, weights.as_ref()));
             }
             let step = Step {
                 step: pending.step,
@@ -427,7 +425,7 @@ impl Training<'_> {
                 learning_rate: pending.learning_rate,
                 gradient_norm: squares.iter().sum::<f64>().sqrt(),
             };
-            self.journal.step(&step).map_err(|error| self.after(error))?;
+            self.journal.step(&step)?;
             sums.steps += 1;
             sums.images += pending.images;
             sums.loss += loss * pending.images as f64;
@@ -438,7 +436,7 @@ impl Training<'_> {
             sums.learning_rate = step.learning_rate;
             last = Some(step);
         }
-        self.journal.flush().map_err(|error| self.after(error))?;
+        self.journal.flush()?;
         if let Some(step) = last {
             self.progress.step(position, &step, done);
         }
@@ -458,11 +456,7 @@ impl Training<'_> {
         Error::Stopped(format!("stopped in epoch {epoch}{of}; {}", self.way_on()))
     }
 
-    /// An error, with how the run can go on.
-    fn after(&self, error: Error) -> Error {
-        Error::Training(format!("{error}\n{}", self.way_on()))
-    }
-
+    /// How the run can go on.
     fn way_on(&self) -> String {
         let resume = program::resume(self.fit.run.path());
         match self.state.epochs.len() {

@@ -112,11 +112,11 @@ pub(crate) fn advise(message: &str) -> String {
         "The device has not enough memory: choose a smaller batch_size (with `accumulate` a step \
          still takes as many images), a smaller network, or another device"
     } else if says(&["device lost", "devicelost", "device is lost", "device was lost"]) {
-        "The device was lost: its driver was reset, or it was taken away or slept. Checkpoints are \
-         kept: the command `resume` goes on, on another device with `--device`"
+        "The device was lost: its driver was reset, or it was taken away or slept. A run \
+         can go on with another one: `--device`"
     } else if says(&["websocket", "connection", "remote", "session"]) {
-        "The server of the remote device does not answer. Checkpoints are kept: when it runs again, \
-         the command `resume` goes on; `--device flex` goes on here"
+        "The server of the remote device does not answer. A run can go on when it runs again, \
+         or here with `--device flex`"
     } else {
         return message.to_owned();
     };

@@ -54,7 +54,7 @@ const BACKWARD: usize = 5;
 pub struct What {
     /// The kernels only.
     pub alone: bool,
-    /// With a rectifier after the normalization.
+    /// With a ReLU after the normalization.
     pub relu: bool,
 }
 

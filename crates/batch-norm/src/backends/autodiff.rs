@@ -1,7 +1,7 @@
 //! The gradient: one node of the graph for the whole layer, epilogue included.
 //!
 //! The node keeps no activation of its own: input, parameters and residual are checkpointed, so
-//! that Burn may recompute them, and what a rectifier let through is found again from them.
+//! that Burn may recompute them, and what a ReLU let through is found again from them.
 
 use burn::backend::{
     Autodiff, AutodiffBackend, TensorMetadata,

@@ -6,7 +6,7 @@ use crate::{
     cpu::{self, Parameters, Planes, Real, Storage},
     memory::Order,
     ops::{
-        BackwardOptions, Epilogue, Gradient, Gradients, Like, Normalized, Options, assert_epsilon,
+        BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, Spec, assert_epsilon,
     },
 };
 
@@ -69,10 +69,10 @@ where
     FloatTensor<B>: Memory<E> + Memory<E::Sum>,
 {
     assert_epsilon(options.epsilon, input.dtype());
-    Like::of(&input).assert_fits(
-        epilogue.residual().map(Like::of),
-        [&gamma, &beta].map(Like::of),
-        [&running_mean, &running_var].map(Like::of),
+    Spec::of(&input).assert_fits(
+        epilogue.residual().map(Spec::of),
+        [&gamma, &beta].map(Spec::of),
+        [&running_mean, &running_var].map(Spec::of),
     );
     let shape = Memory::<E>::dims(&input);
     let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
@@ -121,10 +121,10 @@ pub fn normalize_backward<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E> + Memory<E::Sum>,
 {
-    Like::of(&input).assert_fits(
-        epilogue.residual().into_iter().chain([&output_grad]).map(Like::of),
-        [&gamma, &beta].map(Like::of),
-        [&mean, &inverse_std].map(Like::of),
+    Spec::of(&input).assert_fits(
+        epilogue.residual().into_iter().chain([&output_grad]).map(Spec::of),
+        [&gamma, &beta].map(Spec::of),
+        [&mean, &inverse_std].map(Spec::of),
     );
     let shape = Memory::<E>::dims(&input);
     let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
@@ -178,8 +178,8 @@ pub fn scale_and_shift<B: Backend, E: Storage>(
 where
     FloatTensor<B>: Memory<E>,
 {
-    let residual = epilogue.residual().map(Like::of);
-    Like::of(&input).assert_fits(residual, [&scale, &shift].map(Like::of), []);
+    let residual = epilogue.residual().map(Spec::of);
+    Spec::of(&input).assert_fits(residual, [&scale, &shift].map(Spec::of), []);
     let shape = input.dims();
     let order = input.order().unwrap_or(Order::ChannelsFirst);
     let input = input.into_order(order);

@@ -56,7 +56,7 @@ fn finish<A: Real, const RELU: bool, const ADD: bool>(y: A, residual: A) -> A {
 }
 
 /// The gradient before the epilogue, given the one after it and what went in. Where that is NaN, the
-/// gradient passes, as through Burn's rectifier.
+/// gradient passes, as through Burn's ReLU.
 #[inline(always)]
 fn unfinish<A: Real, const RELU: bool, const ADD: bool>(y: A, residual: A, gradient: A) -> A {
     let y = if ADD { y + residual } else { y };

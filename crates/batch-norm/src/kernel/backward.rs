@@ -1,6 +1,6 @@
 //! The backward pass.
 //!
-//! With g, the gradient of the output where the rectifier let the value through and 0 elsewhere,
+//! With g, the gradient of the output where ReLU let the value through and 0 elsewhere,
 //! and the normalized `x_hat = (x - mean) * inverse_std`:
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The two subtracted terms are what x does to the output by way of mean and variance; with
-//! statistics that were given, there are none. What the rectifier let through is not remembered
+//! statistics that were given, there are none. What ReLU let through is not remembered
 //! but found again, from the same expression that the forward pass wrote its output from.
 //!
 //! | kernel | for | reads | writes |
@@ -21,13 +21,13 @@
 //! | `partial_sums`, `finish_sums` | the two sums | x, dy | one pair per chunk |
 //! | `input_gradient` | the sums are known, or not needed | x, dy | dx |
 //!
-//! Where a rectifier saw a residual, dy comes with the residual in the reading column; g then goes
+//! Where a ReLU saw a residual, dy comes with the residual in the reading column; g then goes
 //! to the residual's gradient, if that is wanted, from the first kernel that has it.
 
 use cubecl::{self, prelude::*};
 
 use super::{
-    Cube, Grid, Layout, Share, cube_sum, fold, in_row, normalize::normalized, rectify, spread,
+    Cube, Grid, Layout, Share, cube_sum, fold, in_row, normalize::normalized, relu, spread,
     with_residual,
 };
 
@@ -88,7 +88,7 @@ fn coefficients<A: Size>(
     }
 }
 
-/// The output's gradient where the rectifier let the value through, NaN too; 0 elsewhere.
+/// The output's gradient where ReLU let the value through, NaN too; 0 elsewhere.
 #[cube]
 fn masked<F: Float, N: Size, A: Size>(
     x: Vector<f32, N>,
@@ -96,11 +96,11 @@ fn masked<F: Float, N: Size, A: Size>(
     residual: ComptimeOption<&[Vector<F, N>]>,
     position: usize,
     coefficients: &Coefficients<A>,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
 ) -> Vector<F, N> {
-    if rectified {
+    if has_relu {
         let y = normalized::<N, A>(x, coefficients.mean, coefficients.scale, coefficients.beta);
-        let y = rectify::<N>(with_residual::<F, N>(y, residual, position), true);
+        let y = relu::<N>(with_residual::<F, N>(y, residual, position), true);
         let zero = Vector::<f32, N>::new(0.0f32);
         select_many(y.equal(&zero), Vector::cast_from(zero), output_grad)
     } else {
@@ -175,7 +175,7 @@ fn chunk_sums<F: Float, N: Size, A: Size>(
     kept_x: &mut Shared<[Vector<F, N>]>,
     kept_g: &mut Shared<[Vector<F, N>]>,
     #[comptime] keep: bool,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
     #[comptime] cube: Cube,
 ) -> Sums<A> {
     let mut sum_g = Vector::<f32, N>::new(0.0f32);
@@ -185,14 +185,8 @@ fn chunk_sums<F: Float, N: Size, A: Size>(
         let position = layout.of_group(share.group, k);
         let stored = input[position];
         let x = Vector::<f32, N>::cast_from(stored);
-        let g = masked::<F, N, A>(
-            x,
-            output_grad[position],
-            residual,
-            position,
-            coefficients,
-            rectified,
-        );
+        let g =
+            masked::<F, N, A>(x, output_grad[position], residual, position, coefficients, has_relu);
         write_if_wanted::<F, N>(residual_grad, position, g);
         if keep {
             let slot = k * comptime!(cube.groups as usize) + share.column;
@@ -223,7 +217,7 @@ pub fn partial_sums<F: Float, N: Size, A: Size>(
     layout: Layout,
     grid: Grid,
     chunks: usize,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
     #[comptime] cube: Cube,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -242,7 +236,7 @@ pub fn partial_sums<F: Float, N: Size, A: Size>(
         &mut unused_x,
         &mut unused_g,
         false,
-        rectified,
+        has_relu,
         cube,
     );
     if share.busy && share.unit == 0 {
@@ -295,7 +289,7 @@ pub fn input_gradient<F: Float, N: Size, A: Size>(
     groups: usize,
     pitch: usize,
     values: f32,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
     #[define(F)] _dtype: ElemType,
 ) {
     if ABSOLUTE_POS >= vectors {
@@ -305,7 +299,7 @@ pub fn input_gradient<F: Float, N: Size, A: Size>(
     let coefficients = coefficients::<A>(packed, groups, group);
     let x = Vector::<f32, N>::cast_from(input[position]);
     let g =
-        masked::<F, N, A>(x, output_grad[position], residual, position, &coefficients, rectified);
+        masked::<F, N, A>(x, output_grad[position], residual, position, &coefficients, has_relu);
     write_if_wanted::<F, N>(&mut residual_grad, position, g);
     let g = Vector::<f32, N>::cast_from(g);
     #[comptime]
@@ -338,7 +332,7 @@ pub fn backward_at_once<F: Float, N: Size, A: Size>(
     pitch: usize,
     values: f32,
     #[comptime] kept_vectors: usize,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
     #[comptime] cube: Cube,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -357,7 +351,7 @@ pub fn backward_at_once<F: Float, N: Size, A: Size>(
         &mut kept_x,
         &mut kept_g,
         true,
-        rectified,
+        has_relu,
         cube,
     );
     if share.busy && share.unit == 0 {

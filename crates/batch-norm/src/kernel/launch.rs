@@ -21,7 +21,7 @@ use super::{
     statistics::{self, RatesLaunch, row},
 };
 use crate::ops::{
-    BackwardOptions, Epilogue, Gradient, Gradients, Like, Normalized, Options, assert_countable,
+    BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, Spec, assert_countable,
     assert_epsilon,
 };
 
@@ -35,7 +35,7 @@ pub struct Pass {
     input: CubeTensor,
     output_grad: Option<CubeTensor>,
     residual: Option<CubeTensor>,
-    rectified: bool,
+    has_relu: bool,
 }
 
 // SAFETY, of all launches below: the kernels index their buffers only where `Layout` and `Grid` say
@@ -58,13 +58,13 @@ impl Pass {
         epilogue: Epilogue<CubeBackend>,
         abilities: Abilities,
     ) -> Self {
-        let rectified = !matches!(epilogue, Epilogue::Identity);
+        let has_relu = !matches!(epilogue, Epilogue::Identity);
         let residual = match epilogue {
             Epilogue::AddRelu(residual) => Some(residual),
             Epilogue::Identity | Epilogue::Relu => None,
         };
         assert_countable(input.meta.shape());
-        Like::of(&input).assert_fits(output_grad.iter().chain(&residual).map(Like::of), [], []);
+        Spec::of(&input).assert_fits(output_grad.iter().chain(&residual).map(Spec::of), [], []);
         let has_output_grad = output_grad.is_some();
         let tensors = [Some(input), output_grad, residual].into_iter().flatten().collect();
         let (arrangement, tensors) = Arrangement::shared(tensors);
@@ -80,7 +80,7 @@ impl Pass {
             output_grad: if has_output_grad { tensors.next() } else { None },
             residual: tensors.next(),
             input,
-            rectified,
+            has_relu,
         }
     }
 
@@ -93,8 +93,8 @@ impl Pass {
         options: Options,
     ) -> Normalized<CubeBackend> {
         assert_epsilon(options.epsilon, self.input.dtype);
-        let running_like = running.each_ref().map(Like::of);
-        Like::of(&self.input).assert_fits([], [&gamma, &beta].map(Like::of), running_like);
+        let running_like = running.each_ref().map(Spec::of);
+        Spec::of(&self.input).assert_fits([], [&gamma, &beta].map(Spec::of), running_like);
         let [gamma, beta] = [gamma, beta].map(into_contiguous);
         let [running_mean, running_var] = running.map(into_contiguous);
         let rates = || {
@@ -130,7 +130,7 @@ impl Pass {
                     statistics.pitch / channel_lanes,
                     rates(),
                     kept,
-                    self.rectified,
+                    self.has_relu,
                     division.cube,
                     self.dtype,
                 );
@@ -187,7 +187,7 @@ impl Pass {
                     self.vectors.layout(),
                     self.vectors.total(),
                     statistics.pitch / channel_lanes,
-                    self.rectified,
+                    self.has_relu,
                     self.dtype,
                 );
             }
@@ -208,8 +208,8 @@ impl Pass {
         options: BackwardOptions,
     ) -> Gradients<CubeBackend> {
         let [gamma, beta, mean, inverse_std] = per_channel.map(into_contiguous);
-        let statistics = [&mean, &inverse_std].map(Like::of);
-        Like::of(&self.input).assert_fits([], [&gamma, &beta].map(Like::of), statistics);
+        let statistics = [&mean, &inverse_std].map(Spec::of);
+        Spec::of(&self.input).assert_fits([], [&gamma, &beta].map(Spec::of), statistics);
         let output_grad = self.output_grad.take().expect("the backward pass has a gradient");
         let packed = self.pack(&gamma, &beta, &mean, &inverse_std);
         let residual_wanted = options.residual && self.residual.is_some();
@@ -244,7 +244,7 @@ impl Pass {
                     sums.pitch / self.vectors.channel_lanes,
                     self.arrangement.values() as f32,
                     kept,
-                    self.rectified,
+                    self.has_relu,
                     division.cube,
                     self.dtype,
                 );
@@ -256,7 +256,7 @@ impl Pass {
                 let g = match &residual_grad {
                     Some(written) => {
                         self.residual = None;
-                        self.rectified = false;
+                        self.has_relu = false;
                         written
                     }
                     None => &output_grad,
@@ -285,7 +285,7 @@ impl Pass {
 
     /// See [`crate::ops::BatchNormOps::scale_and_shift`].
     pub fn scale_and_shift(self, scale: CubeTensor, shift: CubeTensor) -> CubeTensor {
-        Like::of(&self.input).assert_fits([], [&scale, &shift].map(Like::of), []);
+        Spec::of(&self.input).assert_fits([], [&scale, &shift].map(Spec::of), []);
         let [scale, shift] = [scale, shift].map(into_contiguous);
         let (count, dim) = elementwise(&self.client, self.vectors.total(), self.abilities);
         // In place where nobody else looks at the input.
@@ -310,7 +310,7 @@ impl Pass {
                 output_arg,
                 self.vectors.layout(),
                 self.vectors.total(),
-                self.rectified,
+                self.has_relu,
                 self.dtype,
             );
         }
@@ -345,7 +345,7 @@ impl Pass {
                 self.vectors.layout(),
                 split.grid(),
                 split.chunks(),
-                self.rectified,
+                self.has_relu,
                 split.cube,
                 self.dtype,
             );
@@ -393,7 +393,7 @@ impl Pass {
                 self.vectors.groups(),
                 pitch / self.vectors.channel_lanes,
                 self.arrangement.values() as f32,
-                self.rectified,
+                self.has_relu,
                 self.dtype,
             );
         }

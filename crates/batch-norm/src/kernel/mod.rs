@@ -263,7 +263,7 @@ fn lanes<N: Size, A: Size>() -> comptime_type!(u32) {
     comptime!((vector / channels) as u32)
 }
 
-/// What the rectifier sees: the normalized values and, if there is one, the residual.
+/// What ReLU sees: the normalized values and, if there is one, the residual.
 #[cube]
 fn with_residual<F: Float, N: Size>(
     value: Vector<f32, N>,
@@ -282,8 +282,8 @@ fn with_residual<F: Float, N: Size>(
 /// What is negative is told by its bits: shader compilers may assume that there is no NaN, and make
 /// of a comparison with 0 a maximum that swallows it.
 #[cube]
-fn rectify<N: Size>(value: Vector<f32, N>, #[comptime] rectified: bool) -> Vector<f32, N> {
-    if rectified {
+fn relu<N: Size>(value: Vector<f32, N>, #[comptime] has_relu: bool) -> Vector<f32, N> {
+    if has_relu {
         // Without the sign, from 0 to infinity; NaN lies above, and so does what had no sign.
         let bits = Vector::<u32, N>::reinterpret(value) ^ Vector::new(SIGN);
         select_many(bits.less_equal(&Vector::new(INFINITY)), Vector::new(0.0f32), value)

@@ -11,13 +11,13 @@
 use cubecl::{self, prelude::*};
 
 use super::{
-    Cube, Grid, Layout, in_row, lanes, rectify, spread,
+    Cube, Grid, Layout, in_row, lanes, relu, spread,
     statistics::{Rates, chunk_moments, inverse_std, row, write_statistics},
     with_residual,
 };
 
 /// `(x - mean) * (gamma * inverse_std) + beta`, in the one form that all passes share: the backward
-/// pass finds out from it which values the rectifier let through.
+/// pass finds out from it which values ReLU let through.
 #[cube]
 pub(super) fn normalized<N: Size, A: Size>(
     x: Vector<f32, N>,
@@ -45,7 +45,7 @@ pub fn normalize_at_once<F: Float, N: Size, A: Size>(
     pitch: usize,
     rates: Rates,
     #[comptime] kept_vectors: usize,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
     #[comptime] cube: Cube,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -74,7 +74,7 @@ pub fn normalize_at_once<F: Float, N: Size, A: Size>(
         let x = Vector::cast_from(kept[k * comptime!(cube.groups as usize) + share.column]);
         let position = layout.of_group(share.group, k);
         let y = normalized::<N, A>(x, moments.mean, scale, shift);
-        let y = rectify(with_residual::<F, N>(y, residual, position), rectified);
+        let y = relu(with_residual::<F, N>(y, residual, position), has_relu);
         output[position] = Vector::cast_from(y);
         k += comptime!(cube.units as usize);
     }
@@ -92,7 +92,7 @@ pub fn normalize<F: Float, N: Size, A: Size>(
     layout: Layout,
     vectors: usize,
     pitch: usize,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
     #[define(F)] _dtype: ElemType,
 ) {
     if ABSOLUTE_POS >= vectors {
@@ -105,7 +105,7 @@ pub fn normalize<F: Float, N: Size, A: Size>(
     let shift = Vector::<f32, A>::cast_from(beta[group]);
     let x = Vector::cast_from(input[position]);
     let y = normalized::<N, A>(x, mean, scale, shift);
-    let y = rectify(with_residual::<F, N>(y, residual, position), rectified);
+    let y = relu(with_residual::<F, N>(y, residual, position), has_relu);
     output[position] = Vector::cast_from(y);
 }
 
@@ -119,7 +119,7 @@ pub fn scale_and_shift<F: Float, N: Size, A: Size>(
     output: &mut [Vector<F, N>],
     layout: Layout,
     vectors: usize,
-    #[comptime] rectified: bool,
+    #[comptime] has_relu: bool,
     #[define(F)] _dtype: ElemType,
 ) {
     if ABSOLUTE_POS >= vectors {
@@ -130,6 +130,6 @@ pub fn scale_and_shift<F: Float, N: Size, A: Size>(
     let shift = Vector::<f32, A>::cast_from(shift[group]);
     let x = Vector::<f32, N>::cast_from(input[position]);
     let y = spread::<N, A>(scale) * x + spread::<N, A>(shift);
-    let y = rectify(with_residual::<F, N>(y, residual, position), rectified);
+    let y = relu(with_residual::<F, N>(y, residual, position), has_relu);
     output[position] = Vector::cast_from(y);
 }

@@ -155,10 +155,8 @@ impl ModuleVisitor for Gather<'_> {
         };
         let name = pytorch_name(self.network, &self.walk.path());
         let gradient: Vec<f64> = gradient.into_data().convert::<f64>().try_into_vec().unwrap();
-        let direction = uniform(&format!("gradient:{name}"), gradient.len());
-        let length = gradient.iter().map(|value| value * value).sum::<f64>().sqrt();
-        let product = gradient.iter().zip(direction).map(|(value, along)| value * along).sum();
-        self.found.insert(name, [length, product]);
+        let summary = length_and_product(&name, &gradient);
+        self.found.insert(name, summary);
     }
 }
 
@@ -226,7 +224,7 @@ fn a_step_is_pytorchs(
 }
 
 /// In f64, as the reference: in f32 the deep networks' gradients differ by up to some hundredths, for
-/// a value next to a rectifier's corner may fall to the other side. So does PyTorch's f32.
+/// a value next to a ReLU's corner may fall to the other side. So does PyTorch's f32.
 #[test]
 fn losses_and_gradients_are_pytorchs() {
     for (architecture, preset) in all() {

@@ -10,8 +10,7 @@ const BATCH: usize = 4;
 const STEPS: usize = 3;
 const LEARNING_RATE: f64 = 0.01;
 
-/// Gathers the running statistics as `tests/running_statistics.py` does: of each the length, and its
-/// product with a direction.
+/// Gathers the running statistics as `tests/running_statistics.py` does.
 struct Gather<'a> {
     network: &'a Network,
     walk: Walk,
@@ -33,10 +32,8 @@ impl ModuleVisitor for Gather<'_> {
             return;
         }
         let values: Vec<f64> = param.val().into_data().convert::<f64>().try_into_vec().unwrap();
-        let direction = uniform(&format!("gradient:{name}"), values.len());
-        let length = values.iter().map(|value| value * value).sum::<f64>().sqrt();
-        let product = values.iter().zip(direction).map(|(value, along)| value * along).sum();
-        self.found.insert(name, [length, product]);
+        let summary = length_and_product(&name, &values);
+        self.found.insert(name, summary);
     }
 }
 

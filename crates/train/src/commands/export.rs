@@ -9,7 +9,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<(), Error> {
     is_run(run)?;
     let weights = ended(run)?;
     let out = args.out.clone().unwrap_or_else(|| run.join("model.safetensors"));
-    let config = Config::load(Some(&run.join("config.toml")), &[])?;
+    let config = Config::of_run(run, &[])?;
     let usage = |error: WeightsError| Error::Usage(error.to_string());
     let network = config.network_config().init(&Device::flex()).load(&weights).map_err(usage)?;
     // With what the run wrote beside them.

@@ -111,7 +111,7 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
 fn describe(args: &PredictArgs, weights: &Path) -> Result<Option<Description>, Error> {
     let description = match (Description::read(weights)?, &args.run) {
         (None, Some(run)) => {
-            let config = Config::load(Some(&run.join("config.toml")), &[])?;
+            let config = Config::of_run(run, &[])?;
             Some(Description::new(&config, &Class::ALL.map(Class::name)))
         }
         (description, _) => description,

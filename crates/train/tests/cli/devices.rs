@@ -191,7 +191,8 @@ mod remote {
         let output = child.wait_with_output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{message}");
-        assert!(message.contains("error: ") && message.contains("resume"), "{message}");
+        let way_on = format!("`{} resume {run}` goes on after epoch ", env!("CARGO_BIN_EXE_train"));
+        assert!(message.starts_with("error: ") && message.contains(&way_on), "{message}");
 
         let resumed = train(&["resume", run, "--device", "flex"]).output().unwrap();
         assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
