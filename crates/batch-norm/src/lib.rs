@@ -123,8 +123,6 @@ mod fold;
 #[cfg(feature = "_cube")]
 mod kernel;
 mod layer;
-#[cfg(feature = "_cpu")]
-mod memory;
 pub mod ops;
 mod reference;
 

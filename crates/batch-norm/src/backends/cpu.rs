@@ -1,55 +1,39 @@
 //! What flex and ndarray share: from their tensors to the slices of [`crate::cpu`] and back.
 
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
+use cpu_tensors::{CpuTensor, Order};
 
 use crate::{
     cpu::{self, Parameters, Planes, Real, Storage},
-    memory::Order,
     ops::{
         BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, Spec, assert_epsilon,
     },
 };
 
-/// A backend's tensor of the type `E`.
-pub trait Memory<E>: Sized {
-    /// A tensor of values that lie in this order.
-    fn new(values: Vec<E>, shape: Vec<usize>, order: Order) -> Self;
-
-    /// The length of every axis.
-    fn dims(&self) -> Vec<usize>;
-
-    /// How the tensor lies in memory, if in one of the two orders.
-    fn order(&self) -> Option<Order>;
-
-    /// The tensor in an order, copied if it is in another.
-    fn into_order(self, order: Order) -> Self;
-
-    /// The values as they lie in memory, of a tensor that has an order.
-    fn values(&self) -> &[E];
-
-    /// The same to be written, copied before if somebody else has them too.
-    fn values_mut(&mut self) -> &mut [E];
-}
-
-fn parameters<E: Storage>(gamma: &impl Memory<E>, beta: &impl Memory<E>) -> Parameters<E::Sum> {
+fn parameters<E: Storage>(gamma: impl CpuTensor<E>, beta: impl CpuTensor<E>) -> Parameters<E::Sum> {
     Parameters { gamma: widened(gamma), beta: widened(beta) }
 }
 
-fn widened<E: Storage>(tensor: &impl Memory<E>) -> Vec<E::Sum> {
-    tensor.values().iter().map(|value| value.widen()).collect()
+fn widened<E: Storage>(tensor: impl CpuTensor<E>) -> Vec<E::Sum> {
+    in_a_row(tensor).values().iter().map(|value| value.widen()).collect()
+}
+
+/// A tensor `[channels]`, its values in memory one after the other.
+fn in_a_row<E, T: CpuTensor<E>>(tensor: T) -> T {
+    tensor.into_order(Order::ChannelsFirst)
 }
 
 /// The residual as the kernels take it, in the input's order.
 fn residual_in<B: Backend, E>(epilogue: Epilogue<B>, order: Order) -> Epilogue<B>
 where
-    FloatTensor<B>: Memory<E>,
+    FloatTensor<B>: CpuTensor<E>,
 {
     epilogue.map(|residual| residual.into_order(order))
 }
 
 fn slices<B: Backend, E>(epilogue: &Epilogue<B>) -> cpu::Epilogue<'_, E>
 where
-    FloatTensor<B>: Memory<E>,
+    FloatTensor<B>: CpuTensor<E>,
 {
     match epilogue {
         Epilogue::Identity => cpu::Epilogue::Identity,
@@ -66,7 +50,7 @@ pub fn normalize<B: Backend, E: Storage>(
     options: Options,
 ) -> Normalized<B>
 where
-    FloatTensor<B>: Memory<E> + Memory<E::Sum>,
+    FloatTensor<B>: CpuTensor<E> + CpuTensor<E::Sum>,
 {
     assert_epsilon(options.epsilon, input.dtype());
     Spec::of(&input).assert_fits(
@@ -74,13 +58,13 @@ where
         [&gamma, &beta].map(Spec::of),
         [&running_mean, &running_var].map(Spec::of),
     );
-    let shape = Memory::<E>::dims(&input);
-    let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
-    let input = Memory::<E>::into_order(input, order);
+    let shape = CpuTensor::<E>::dims(&input);
+    let order = CpuTensor::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
+    let input = CpuTensor::<E>::into_order(input, order);
     let epilogue = residual_in::<B, E>(epilogue, order);
     let planes = Planes::of(&shape, order);
 
-    let parameters = parameters::<E>(&gamma, &beta);
+    let parameters = parameters::<E>(gamma, beta);
     let (output, moments) = cpu::normalize::<E>(
         input.values(),
         planes,
@@ -90,7 +74,8 @@ where
     );
 
     let correction = options.correction(planes.values());
-    let blend = |running: &FloatTensor<B>, new: &dyn Fn(&cpu::Moments) -> f64| {
+    let blend = |running: FloatTensor<B>, new: &dyn Fn(&cpu::Moments) -> f64| {
+        let running = in_a_row::<E::Sum, _>(running);
         let running: &[E::Sum] = running.values();
         let blended = running.iter().zip(&moments).map(|(&running, moments)| {
             let running: f64 = running.into();
@@ -102,11 +87,11 @@ where
         vector::<E::Sum, _>(moments.iter().map(|moments| E::Sum::from_f64(of(moments))))
     };
     Normalized {
-        output: Memory::<E>::new(output, shape, order),
+        output: CpuTensor::<E>::from_values(output, shape, order),
         mean: statistic(&|moments| moments.mean),
         inverse_std: statistic(&|moments| cpu::inverse_std(*moments, options.epsilon)),
-        running_mean: blend(&running_mean, &|moments| moments.mean),
-        running_var: blend(&running_var, &|moments| moments.variance * correction),
+        running_mean: blend(running_mean, &|moments| moments.mean),
+        running_var: blend(running_var, &|moments| moments.variance * correction),
     }
 }
 
@@ -119,26 +104,27 @@ pub fn normalize_backward<B: Backend, E: Storage>(
     options: BackwardOptions,
 ) -> Gradients<B>
 where
-    FloatTensor<B>: Memory<E> + Memory<E::Sum>,
+    FloatTensor<B>: CpuTensor<E> + CpuTensor<E::Sum>,
 {
     Spec::of(&input).assert_fits(
         epilogue.residual().into_iter().chain([&output_grad]).map(Spec::of),
         [&gamma, &beta].map(Spec::of),
         [&mean, &inverse_std].map(Spec::of),
     );
-    let shape = Memory::<E>::dims(&input);
-    let order = Memory::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
-    let input = Memory::<E>::into_order(input, order);
+    let shape = CpuTensor::<E>::dims(&input);
+    let order = CpuTensor::<E>::order(&input).unwrap_or(Order::ChannelsFirst);
+    let input = CpuTensor::<E>::into_order(input, order);
     let epilogue = residual_in::<B, E>(epilogue, order);
-    let mut gradient = Memory::<E>::into_order(output_grad, order);
+    let mut gradient = CpuTensor::<E>::into_order(output_grad, order);
 
+    let [mean, inverse_std] = [mean, inverse_std].map(in_a_row::<E::Sum, _>);
     let inverse_stds: &[E::Sum] = inverse_std.values();
     let (sums, residual_grad) = cpu::normalize_backward::<E>(
         input.values(),
         gradient.values_mut(),
         Planes::of(&shape, order),
         &cpu::Backward {
-            parameters: &parameters::<E>(&gamma, &beta),
+            parameters: &parameters::<E>(gamma, beta),
             mean: mean.values(),
             inverse_std: inverse_stds,
             options,
@@ -162,7 +148,7 @@ where
             false => Gradient::Unwanted,
         },
         residual: match residual_grad {
-            Some(values) => Gradient::Wanted(Memory::<E>::new(values, shape, order)),
+            Some(values) => Gradient::Wanted(CpuTensor::<E>::from_values(values, shape, order)),
             None => Gradient::Unwanted,
         },
     }
@@ -176,7 +162,7 @@ pub fn scale_and_shift<B: Backend, E: Storage>(
     epilogue: Epilogue<B>,
 ) -> FloatTensor<B>
 where
-    FloatTensor<B>: Memory<E>,
+    FloatTensor<B>: CpuTensor<E>,
 {
     let residual = epilogue.residual().map(Spec::of);
     Spec::of(&input).assert_fits(residual, [&scale, &shift].map(Spec::of), []);
@@ -184,14 +170,14 @@ where
     let order = input.order().unwrap_or(Order::ChannelsFirst);
     let input = input.into_order(order);
     let epilogue = residual_in::<B, E>(epilogue, order);
-    let factors = parameters::<E>(&scale, &shift);
+    let factors = parameters::<E>(scale, shift);
     let planes = Planes::of(&shape, order);
     let output = cpu::scale_and_shift::<E>(input.values(), planes, &factors, slices(&epilogue));
-    Memory::<E>::new(output, shape, order)
+    CpuTensor::<E>::from_values(output, shape, order)
 }
 
-fn vector<E, T: Memory<E>>(values: impl Iterator<Item = E>) -> T {
+fn vector<E, T: CpuTensor<E>>(values: impl Iterator<Item = E>) -> T {
     let values: Vec<_> = values.collect();
     let shape = vec![values.len()];
-    T::new(values, shape, Order::ChannelsFirst)
+    T::from_values(values, shape, Order::ChannelsFirst)
 }

@@ -3,6 +3,7 @@
 
 use std::mem::MaybeUninit;
 
+use cpu_tensors::map_tasks;
 use multiversion::multiversion;
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
         Affine, Affines, Slope, Slopes, add_row, add_row_gradients, add_row_squares, backward_row,
         residual_row, transform_row,
     },
-    map_tasks,
 };
 
 /// Strips shorter than this are columns: too short to be worth a loop.

@@ -26,11 +26,11 @@ use std::mem::MaybeUninit;
 
 use arithmetic::{Affine, Slope};
 use columns::Table;
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use cpu_tensors::Order;
 
 pub use element::{Real, Storage};
 
-use crate::{memory::Order, ops::BackwardOptions};
+use crate::ops::BackwardOptions;
 
 /// `[samples, channels, positions]`, in memory in this order.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -291,30 +291,11 @@ struct Wanted {
     gradients: bool,
 }
 
-/// A vector whose every element `fill` writes, and what `fill` returns.
+/// [`cpu_tensors::collect`] for the walks of this module.
 fn collect<E: Storage, R>(
     length: usize,
     fill: impl FnOnce(&mut [MaybeUninit<E>]) -> R,
 ) -> (Vec<E>, R) {
-    let mut values = Vec::with_capacity(length);
-    let result = fill(&mut values.spare_capacity_mut()[..length]);
     // SAFETY: every walk covers the whole slice, in pieces that `chunks_mut` cut.
-    unsafe { values.set_len(length) };
-    (values, result)
-}
-
-/// Below this many values in a tensor, waking the other threads takes longer than the work.
-const PARALLEL: usize = 1 << 15;
-
-/// `task` of every item, on all threads if the tensor has enough elements, in the order of items.
-fn map_tasks<I: Send, R: Send>(
-    items: Vec<I>,
-    elements: usize,
-    task: impl Fn(usize, I) -> R + Sync,
-) -> Vec<R> {
-    let task = |(index, item)| task(index, item);
-    match elements < PARALLEL {
-        true => items.into_iter().enumerate().map(task).collect(),
-        false => items.into_par_iter().enumerate().map(task).collect(),
-    }
+    unsafe { cpu_tensors::collect(length, fill) }
 }

@@ -5,6 +5,7 @@ use std::{
     ops::Range,
 };
 
+use cpu_tensors::map_tasks;
 use multiversion::multiversion;
 
 use super::{
@@ -13,7 +14,6 @@ use super::{
         Affine, LANES, Slope, add_gradients, add_squares, add_strip, backward_strip,
         residual_strip, total, transform_strip,
     },
-    map_tasks,
 };
 
 /// How many bytes stay in a core's second-level cache between two passes over them, and how many

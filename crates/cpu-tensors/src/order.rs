@@ -1,6 +1,6 @@
-//! How a tensor `[batch, channels, ...]` lies in memory.
-
-/// The two orders that the kernels take as they come; any other is copied first.
+/// How a tensor `[batch, channels, ...]` lies in memory: one of the two orders, without gaps.
+///
+/// A tensor of fewer than two axes has one order, and both names stand for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Row-major: a channel's positions are neighbours.
@@ -10,7 +10,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// The order of a tensor of rank 2 or more, if it is one of the two, without gaps.
+    /// The order of a tensor, if it is one of the two, without gaps.
     pub fn of(shape: &[usize], strides: &[isize]) -> Option<Self> {
         [Self::ChannelsFirst, Self::ChannelsLast].into_iter().find(|order| {
             let mut axes = shape.iter().zip(strides).zip(order.strides(shape));
@@ -22,8 +22,10 @@ impl Order {
     /// The axes of a tensor of a rank, from the outermost to the innermost.
     pub fn axes(self, rank: usize) -> Vec<usize> {
         match self {
-            Self::ChannelsFirst => (0..rank).collect(),
-            Self::ChannelsLast => std::iter::once(0).chain(2..rank).chain([1]).collect(),
+            Self::ChannelsLast if rank > 1 => {
+                std::iter::once(0).chain(2..rank).chain([1]).collect()
+            }
+            _ => (0..rank).collect(),
         }
     }
 
