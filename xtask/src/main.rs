@@ -60,6 +60,8 @@ enum Part {
     Data,
     /// ResNet-18 and ResNet-50 with their batch normalization folded, beside what they were.
     Prediction,
+    /// Training steps and prediction of whole networks, beside PyTorch's if asked.
+    Train(bench::train::Arguments),
     /// The batch norm kernels, beside Burn's own operation and a plain copy.
     BatchNorm {
         /// Leaves out Burn's operation and the copy, which empty the caches: for a comparison with
@@ -90,6 +92,9 @@ fn run(chore: Chore) -> Result<(), Error> {
         Chore::Bench { part: Part::Prediction, device, json } => {
             bench::prediction::run(&device::choose(device)?.found, json);
             Ok(())
+        }
+        Chore::Bench { part: Part::Train(arguments), device, json } => {
+            bench::train::run(&arguments, &device, json)
         }
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         #[cfg(unix)]

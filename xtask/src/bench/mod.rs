@@ -7,6 +7,7 @@ use burn::tensor::Device;
 pub mod batch_norm;
 pub mod data;
 pub mod prediction;
+pub mod train;
 
 /// How long each of the pieces of work takes, as it tells itself: the median of `rounds`, in each
 /// of which every piece has its turn, after one round that does not count.

@@ -1,0 +1,556 @@
+//! Training steps and prediction of whole networks; beside PyTorch, if asked.
+//!
+//! Each side is a process of its own, this program's as well, so that the memory of each is its own,
+//! and threads are what they were told to be. They take turns: one computes while the others wait.
+
+use std::{
+    env,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Instant,
+};
+
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use models::{
+    Architecture::{self, *},
+    ConvNet, NetworkConfig, Preset,
+};
+use serde::Serialize;
+use train::{DeviceName, Error};
+
+use side::{Introduction, Side, Variant};
+
+mod machine;
+mod side;
+mod worker;
+
+/// What is measured without further arguments.
+const CASES: [Case; 15] = [
+    case(LeNet, Preset::D2l, 28, 256),
+    case(LeNetBn, Preset::D2l, 28, 256),
+    case(ResNet18, Preset::D2l, 96, 32),
+    case(GoogLeNet, Preset::D2l, 96, 32),
+    case(DenseNet, Preset::D2l, 96, 32),
+    case(AlexNet, Preset::D2l, 224, 32),
+    case(Vgg11, Preset::D2l, 224, 32),
+    case(Nin, Preset::D2l, 224, 32),
+    case(ResNet18, Preset::Small, 28, 64),
+    case(Vgg16Bn, Preset::Small, 28, 64),
+    case(DenseNetBc, Preset::Small, 28, 64),
+    case(Wrn16_4, Preset::Small, 28, 64),
+    case(Wrn40_4, Preset::Small, 28, 64),
+    case(Wrn28_10, Preset::Small, 28, 64),
+    Case { works: &[Work::Prediction], ..case(ResNet50, Preset::Imagenet, 224, 8) },
+];
+
+/// Images of a batch of a network that is not among them.
+const BATCH: usize = 32;
+
+/// Seconds of warm-up, after the first step.
+const WARM_UP: f64 = 1.0;
+
+/// The share of a processor that a side may use while it waits, before a note says so.
+const WAITING: f64 = 0.02;
+
+/// A network on batches of one size.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    network: Architecture,
+    preset: Preset,
+    /// Pixels of a side of the images.
+    size: usize,
+    /// Images of a batch.
+    batch: usize,
+    works: &'static [Work],
+}
+
+/// What a network does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Work {
+    /// Forward with its batch normalization folded.
+    Prediction,
+    /// Forward, cross entropy, backward, and a step of SGD with momentum.
+    Training,
+}
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this network; one that is not in the list with the preset of its own.
+    #[arg(long)]
+    network: Option<Architecture>,
+    /// Only this preset.
+    #[arg(long)]
+    preset: Option<Preset>,
+    /// Images of a batch.
+    #[arg(long)]
+    batch: Option<NonZeroUsize>,
+    /// Pixels of a side of the images.
+    #[arg(long)]
+    size: Option<NonZeroUsize>,
+    /// Only training or only prediction.
+    #[arg(long)]
+    work: Option<Work>,
+    /// Threads of each side on a CPU; as many as the machine runs at once, if not given.
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Rounds, in each of which every side has its turn.
+    #[arg(long, default_value = "7")]
+    rounds: NonZeroUsize,
+    /// Seconds of a turn; at least one step is done.
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    seconds: f64,
+    /// Compares with the PyTorch of this Python, which needs torch, torchvision and numpy.
+    #[arg(long, value_name = "PYTHON")]
+    against: Option<PathBuf>,
+    /// Also with networks that torch.compile has compiled.
+    #[arg(long, requires = "against")]
+    compile: bool,
+    /// Compares on a busy machine too, and says so.
+    #[arg(long, requires = "against")]
+    anyway: bool,
+    /// Is one side of a comparison.
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "expected seconds, from 0.001 to 3600".to_owned())
+}
+
+const fn case(network: Architecture, preset: Preset, size: usize, batch: usize) -> Case {
+    Case { network, preset, size, batch, works: &[Work::Prediction, Work::Training] }
+}
+
+impl Case {
+    /// The network's config, as its preset has it.
+    fn config(&self) -> NetworkConfig {
+        self.network.config(self.preset).expect("checked when the case was made")
+    }
+
+    /// `[channels, height, width]`
+    fn image(&self) -> [usize; 3] {
+        let image = self.network.image(self.preset).expect("checked when the case was made");
+        [image[0], self.size, self.size]
+    }
+
+    fn classes(&self) -> i32 {
+        if self.preset == Preset::Imagenet { 1000 } else { 10 }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let usage = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
+        let config = self.network.config(self.preset).map_err(|error| usage(&error))?;
+        let network = config.init(&Device::flex());
+        network.check(self.image()).map_err(|error| usage(&error))?;
+        let trains = self.works.contains(&Work::Training);
+        if trains && self.batch == 1 && self.network.has_batch_norm(self.preset) {
+            return Err(Error::Usage(format!(
+                "{} normalizes batches and cannot train on a batch of one image: give a larger --batch, \
+                 or --work prediction",
+                self.network
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prediction => "prediction",
+            Self::Training => "training",
+        }
+    }
+}
+
+impl Arguments {
+    fn cases(&self) -> Result<Vec<Case>, Error> {
+        let Self { network, preset, .. } = *self;
+        let is_asked = |case: &Case| {
+            network.is_none_or(|network| network == case.network)
+                && preset.is_none_or(|preset| preset == case.preset)
+        };
+        let mut cases: Vec<Case> = CASES.into_iter().filter(is_asked).collect();
+        if cases.is_empty() {
+            let network = network.expect("every preset has cases");
+            let preset = preset.or_else(|| network.presets().next()).expect("each has a preset");
+            let image = network.image(preset);
+            let [_, size, _] = image.map_err(|error| Error::Usage(error.to_string()))?;
+            cases.push(case(network, preset, size, BATCH));
+        }
+        for case in &mut cases {
+            case.size = self.size.map_or(case.size, usize::from);
+            case.batch = self.batch.map_or(case.batch, usize::from);
+            case.works = match self.work {
+                Some(Work::Prediction) => &[Work::Prediction],
+                Some(Work::Training) => &[Work::Training],
+                None => case.works,
+            };
+            case.check()?;
+        }
+        Ok(cases)
+    }
+
+    fn threads(&self) -> NonZeroUsize {
+        let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads.unwrap_or_else(all)
+    }
+}
+
+/// One line of the table: what a network does on this side.
+#[derive(Debug, Serialize)]
+struct Row {
+    network: String,
+    preset: String,
+    size: usize,
+    batch: usize,
+    work: Work,
+    #[serde(flatten)]
+    measured: Measured,
+    /// The share of the processors that others used before the first round, from 0 to 1.
+    in_use: Option<f64>,
+    notes: Vec<String>,
+    against: Vec<Comparison>,
+}
+
+/// What a side has measured.
+#[derive(Debug, Serialize)]
+struct Measured {
+    program: String,
+    #[serde(flatten)]
+    introduction: Introduction,
+    images_per_second: Rates,
+    /// The most memory that the process has held so far, on the host, in MiB. Prediction comes first.
+    peak_memory_mib: Option<f64>,
+    steps_per_round: usize,
+}
+
+/// The other side, and how many times as fast this one is.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    #[serde(flatten)]
+    measured: Measured,
+    /// Of the best rounds.
+    ratio: f64,
+    /// The lowest and the highest of all rounds, of turns that followed each other.
+    ratios: [f64; 2],
+}
+
+#[derive(Debug, Serialize)]
+struct Rates {
+    best: f64,
+    median: f64,
+    lowest: f64,
+    /// Of each round, in their order.
+    all: Vec<f64>,
+}
+
+impl Rates {
+    fn of(all: Vec<f64>) -> Self {
+        let mut sorted = all.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let [middle, last] = [sorted.len() / 2, sorted.len() - 1];
+        let median = (sorted[middle] + sorted[last - middle]) / 2.0;
+        Self { best: sorted[last], median, lowest: sorted[0], all }
+    }
+}
+
+/// A side under way in one work.
+struct Turn {
+    side: Side,
+    steps: usize,
+    rates: Vec<f64>,
+    /// Seconds that it waited, and seconds of processor time that it used meanwhile.
+    waited: [f64; 2],
+}
+
+/// Measures every case, and prints each line as it is known.
+pub fn run(arguments: &Arguments, device: &DeviceName, json: bool) -> Result<(), Error> {
+    let cases = arguments.cases()?;
+    if arguments.worker {
+        worker::run(cases[0], device.clone());
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    let outcome = cases.iter().try_for_each(|case| {
+        measure(case, arguments, device, |row| {
+            if !json {
+                print(&row, rows.is_empty(), arguments);
+            }
+            rows.push(row);
+        })
+    });
+    if json {
+        // Also those before a failure.
+        println!("{}", serde_json::to_string_pretty(&rows).expect("plain values are JSON"));
+    }
+    outcome
+}
+
+fn measure(
+    case: &Case,
+    arguments: &Arguments,
+    device: &DeviceName,
+    mut tell: impl FnMut(Row),
+) -> Result<(), Error> {
+    let check_idle = || match arguments.against {
+        Some(_) => machine::check_idle(arguments.anyway),
+        None => Ok(None),
+    };
+    check_idle()?;
+    let this = Side::start("burn", this_side(case, arguments, device)?)?;
+    let mut turns = vec![Turn::new(this)];
+    if let Some(python) = &arguments.against {
+        let gpu = turns[0].side.introduction.gpu;
+        for variant in Variant::all(arguments.compile, gpu) {
+            let command = torch_side(case, arguments, python, gpu, variant);
+            turns.push(Turn::new(Side::start(&variant.name(), command)?));
+        }
+    }
+    for turn in &turns[1..] {
+        let [ours, theirs] = [&turns[0], turn].map(|turn| turn.side.introduction.parameters);
+        if ours != theirs {
+            return Err(Error::Training(format!(
+                "{} of {} has {ours} trainable parameters, and {theirs} in {}: they are not the same \
+                 network, and nothing was compared",
+                case.network, case.preset, turn.side.name
+            )));
+        }
+    }
+
+    for &work in case.works {
+        let mut notes = Vec::new();
+        let mut index = 0;
+        while index < turns.len() {
+            match turns[index].begin(work, arguments.seconds) {
+                Ok(()) => index += 1,
+                // What PyTorch cannot do in one of its ways, it may in another.
+                Err(why) if index > 1 => {
+                    notes.push(format!("left out: {why}"));
+                    turns.remove(index);
+                }
+                Err(why) => return Err(Error::Training(why)),
+            }
+        }
+        let in_use = check_idle()?;
+        for _ in 0..arguments.rounds.get() {
+            for index in 0..turns.len() {
+                round(&mut turns, index, case.batch).map_err(Error::Training)?;
+            }
+        }
+        if let Some(in_use) = in_use.filter(|_| arguments.anyway) {
+            notes.push(format!(
+                "{:.0}% of the processors were in use by others before the first round (--anyway)",
+                in_use * 100.0
+            ));
+        }
+        for turn in &turns {
+            let [waited, used] = turn.waited;
+            if used > WAITING * waited {
+                let share = used / waited * 100.0;
+                let name = &turn.side.name;
+                notes.push(format!("{name} used {share:.0}% of a processor while it waited"));
+            }
+        }
+        let (this, others) = turns.split_first().expect("this side is there");
+        tell(Row {
+            network: case.network.to_string(),
+            preset: case.preset.to_string(),
+            size: case.size,
+            batch: case.batch,
+            work,
+            measured: this.measured(),
+            in_use,
+            notes,
+            against: others.iter().map(|other| compare(this, other)).collect(),
+        });
+    }
+    Ok(())
+}
+
+/// This program, as one side.
+fn this_side(case: &Case, arguments: &Arguments, device: &DeviceName) -> Result<Command, Error> {
+    let program = env::current_exe().map_err(|error| Error::Usage(error.to_string()))?;
+    let mut command = Command::new(program);
+    // Read when the threads start, which is once in a process.
+    command.env("RAYON_NUM_THREADS", arguments.threads().to_string());
+    command.args(["bench", "train", "--worker", "--network", case.network.name()]);
+    command.args(["--preset", case.preset.name()]);
+    command.args(["--device", &device.to_string(), "--work", case.works[0].name()]);
+    Ok(with_sizes(command, case))
+}
+
+/// PyTorch, as one side.
+fn torch_side(
+    case: &Case,
+    arguments: &Arguments,
+    python: &Path,
+    gpu: bool,
+    variant: Variant,
+) -> Command {
+    let mut command = Command::new(python);
+    // By default OpenMP's threads go on waiting at full speed for a while after each piece of work,
+    // and would take the processor from the side whose turn it is.
+    for (name, value) in
+        [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"), ("KMP_BLOCKTIME", "0")]
+    {
+        if env::var_os(name).is_none() {
+            command.env(name, value);
+        }
+    }
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/train.py"));
+    command.args([case.network.name(), case.preset.name()]);
+    command.args(["--threads", &arguments.threads().to_string()]);
+    command.args(["--device", if gpu { "gpu" } else { "cpu" }]);
+    command.args(variant.arguments());
+    with_sizes(command, case)
+}
+
+fn with_sizes(mut command: Command, case: &Case) -> Command {
+    command.args(["--batch", &case.batch.to_string(), "--size", &case.size.to_string()]);
+    command
+}
+
+/// The turn of one side, while the others wait.
+fn round(turns: &mut [Turn], index: usize, batch: usize) -> Result<(), String> {
+    let used = |turn: &Turn| machine::processor_seconds(turn.side.pid());
+    let before: Vec<_> = turns.iter().map(used).collect();
+    let start = Instant::now();
+    turns[index].round(batch)?;
+    let time = start.elapsed().as_secs_f64();
+    for (other, turn) in turns.iter_mut().enumerate() {
+        if let (true, Some(before), Some(after)) = (other != index, before[other], used(turn)) {
+            turn.waited[0] += time;
+            turn.waited[1] += after - before;
+        }
+    }
+    Ok(())
+}
+
+impl Turn {
+    fn new(side: Side) -> Self {
+        Self { side, steps: 1, rates: Vec::new(), waited: [0.0; 2] }
+    }
+
+    /// Warms up, and finds how many steps fill a turn.
+    fn begin(&mut self, work: Work, seconds: f64) -> Result<(), String> {
+        let step = self.side.warm_up(work.name(), WARM_UP);
+        let step = step.map_err(|why| format!("{}: {why}", self.side.name))?;
+        self.steps = (seconds / step.seconds).round().max(1.0) as usize;
+        (self.rates, self.waited) = (Vec::new(), [0.0; 2]);
+        Ok(())
+    }
+
+    fn round(&mut self, batch: usize) -> Result<(), String> {
+        let round = self.side.round(self.steps);
+        let round = round.map_err(|why| format!("{}: {why}", self.side.name))?;
+        if !round.value.is_some_and(f64::is_finite) {
+            return Err(format!("{}: what it computes is no longer a number", self.side.name));
+        }
+        self.rates.push((batch * self.steps) as f64 / round.seconds);
+        Ok(())
+    }
+
+    fn measured(&self) -> Measured {
+        Measured {
+            program: self.side.name.clone(),
+            introduction: self.side.introduction.clone(),
+            images_per_second: Rates::of(self.rates.clone()),
+            peak_memory_mib: machine::peak_memory(self.side.pid()),
+            steps_per_round: self.steps,
+        }
+    }
+}
+
+fn compare(this: &Turn, other: &Turn) -> Comparison {
+    let ratios = this.rates.iter().zip(&other.rates).map(|(this, other)| this / other);
+    let ratios = Rates::of(ratios.collect());
+    let best = |turn: &Turn| turn.rates.iter().copied().fold(0.0, f64::max);
+    Comparison {
+        measured: other.measured(),
+        ratio: best(this) / best(other),
+        ratios: [ratios.lowest, ratios.best],
+    }
+}
+
+fn print(row: &Row, is_first: bool, arguments: &Arguments) {
+    if is_first {
+        for side in [Some(&row.measured), row.against.first().map(|other| &other.measured)] {
+            let Some(Measured { introduction, .. }) = side else { continue };
+            let Introduction { device, model, threads, versions, .. } = introduction;
+            let model = model.as_ref().map(|model| format!(" ({model})")).unwrap_or_default();
+            let versions = versions.iter().map(|(what, version)| format!("{what} {version}"));
+            let versions = versions.collect::<Vec<_>>().join(", ");
+            let plural = if *threads == 1 { "" } else { "s" };
+            println!("{versions}: {device}{model}, {threads} thread{plural}");
+        }
+        let Arguments { rounds, seconds, .. } = arguments;
+        println!(
+            "images/s; rounds: {rounds}, seconds of a turn: {seconds}; MiB: the most that the process held"
+        );
+        println!(
+            "{:11} {:8} {:>4} {:>5}  {:10} {:35} {:>9} {:>9} {:>9} {:>7}  {}",
+            "network",
+            "preset",
+            "px",
+            "batch",
+            "work",
+            "",
+            "best",
+            "median",
+            "lowest",
+            "MiB",
+            if row.against.is_empty() { "" } else { "burn is so many times as fast" }
+        );
+    }
+    let Row { network, preset, size, batch, work, .. } = row;
+    let line = |measured: &Measured, ratio: &str| {
+        let Rates { best, median, lowest, .. } = measured.images_per_second;
+        let memory = measured.peak_memory_mib.map(|mib| format!("{mib:.0}"));
+        println!(
+            "{network:11} {preset:8} {size:>4} {batch:>5}  {:10} {:35} {best:9.1} {median:9.1} \
+             {lowest:9.1} {:>7}  {ratio}",
+            work.name(),
+            measured.program,
+            memory.as_deref().unwrap_or("-")
+        );
+    };
+    line(&row.measured, "");
+    for Comparison { measured, ratio, ratios: [lowest, highest] } in &row.against {
+        line(measured, &format!("{ratio:.2} ({lowest:.2} to {highest:.2})"));
+    }
+    for note in &row.notes {
+        println!("  note: {note}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_network_of_the_notes_and_for_small_images_is_measured_at_its_own_size() {
+        for network in Architecture::ALL {
+            for preset in network.presets().filter(|&preset| preset != Preset::Imagenet) {
+                let is_it = |case: &&Case| (case.network, case.preset) == (network, preset);
+                let case =
+                    CASES.iter().find(is_it).unwrap_or_else(|| panic!("no {network} {preset}"));
+                assert_eq!(case.image(), network.image(preset).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn the_lowest_the_median_and_the_best_are_found_in_any_order() {
+        let rates = Rates::of(vec![3.0, 1.0, 2.0]);
+        assert_eq!([rates.lowest, rates.median, rates.best], [1.0, 2.0, 3.0]);
+        assert_eq!(Rates::of(vec![5.0]).median, 5.0);
+        assert_eq!(Rates::of(vec![4.0, 1.0, 3.0, 2.0]).median, 2.5);
+    }
+}
