@@ -44,7 +44,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization, Listing,
+    ConvNet, ImageError, Initialization, Kernels, Listing,
     blocks::{EPSILON, Layers, average_to, window},
     conv_net::{assert_takes, at_least},
     init::PYTORCH,
@@ -76,6 +76,9 @@ pub struct AlexNetConfig {
     pub dropout_first: bool,
     /// How fresh weights are drawn.
     pub initialization: Initialization,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// AlexNet, for images of at least 63 x 63 pixels, the notes' 65 x 65; made for 224 x 224.
@@ -107,6 +110,9 @@ pub struct AlexNet {
     pub fc8: Linear,
     /// Whether dropout stands before the layers.
     pub dropout_first: bool,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 impl AlexNetConfig {
@@ -131,7 +137,7 @@ impl AlexNetConfig {
             bias: true,
             batch_norm: false,
             epsilon: EPSILON,
-            implementation: Implementation::Kernel,
+            kernels: self.kernels,
             device,
         };
         let [w1, w2, w3, w4, w5] = self.widths;
@@ -148,6 +154,7 @@ impl AlexNetConfig {
             fc7: layers.linear([self.units, self.units]),
             fc8: layers.linear([self.units, self.classes]),
             dropout_first: self.dropout_first,
+            kernels: self.kernels,
         }
     }
 }
@@ -160,7 +167,8 @@ impl AlexNet {
     /// If the images are smaller than 63 x 63 pixels, with the notes' padding 65 x 65, or have another
     /// number of channels.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.grid.forward(self.features(images)).flatten(1, 3); // [b, 6400], imagenet: 9216
+        let x = self.kernels.adaptive_avg_pool2d(&self.grid, self.features(images));
+        let x = x.flatten(1, 3); // [b, 6400], imagenet: 9216
         let hidden = |layer: &Linear, x| match self.dropout_first {
             true => relu(layer.forward(self.dropout.forward(x))),
             false => self.dropout.forward(relu(layer.forward(x))),
@@ -178,14 +186,14 @@ impl AlexNet {
     /// As [`forward`](Self::forward).
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
-        let x = relu(self.conv1.forward(images)); // [b, 96, 54, 54], imagenet: [b, 64, 55, 55]
-        let x = self.pool.forward(x); // [b, 96, 26, 26], imagenet: [b, 64, 27, 27]
-        let x = relu(self.conv2.forward(x)); // [b, 256, 26, 26], imagenet: [b, 192, 27, 27]
-        let x = self.pool.forward(x); // [b, 256, 12, 12], imagenet: [b, 192, 13, 13]
-        let x = relu(self.conv3.forward(x)); // [b, 384, 12, 12], imagenet: [b, 384, 13, 13]
-        let x = relu(self.conv4.forward(x)); // [b, 384, 12, 12], imagenet: [b, 256, 13, 13]
-        let x = relu(self.conv5.forward(x)); // [b, 256, 12, 12], imagenet: [b, 256, 13, 13]
-        self.pool.forward(x) // [b, 256, 5, 5], imagenet: [b, 256, 6, 6]
+        let x = self.kernels.conv2d_relu(&self.conv1, images); // [b, 96, 54, 54], imagenet: [b, 64, 55, 55]
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26], imagenet: [b, 64, 27, 27]
+        let x = self.kernels.conv2d_relu(&self.conv2, x); // [b, 256, 26, 26], imagenet: [b, 192, 27, 27]
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12], imagenet: [b, 192, 13, 13]
+        let x = self.kernels.conv2d_relu(&self.conv3, x); // [b, 384, 12, 12], imagenet: [b, 384, 13, 13]
+        let x = self.kernels.conv2d_relu(&self.conv4, x); // [b, 384, 12, 12], imagenet: [b, 256, 13, 13]
+        let x = self.kernels.conv2d_relu(&self.conv5, x); // [b, 256, 12, 12], imagenet: [b, 256, 13, 13]
+        self.kernels.max_pool2d(&self.pool, x) // [b, 256, 5, 5], imagenet: [b, 256, 6, 6]
     }
 }
 

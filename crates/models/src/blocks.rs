@@ -13,10 +13,10 @@ use burn::{
             MaxPool2dConfig,
         },
     },
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 
-use crate::Initialization;
+use crate::{Initialization, Kernels};
 
 /// A convolution and, in most networks, the batch normalization after it.
 #[derive(Module, Debug)]
@@ -26,12 +26,15 @@ pub struct ConvNorm {
     /// The normalization of its output: none where the network has none, or where it was folded
     /// into the convolution.
     pub bn: Option<BatchNorm>,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 impl ConvNorm {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.conv.forward(x);
+        let x = self.kernels.conv2d(&self.conv, x);
         match &self.bn {
             Some(bn) => bn.forward(x),
             None => x,
@@ -40,26 +43,24 @@ impl ConvNorm {
 
     /// [`forward`](Self::forward), then ReLU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.conv.forward(x);
         match &self.bn {
-            Some(bn) => bn.forward_relu(x),
-            None => relu(x),
+            Some(bn) => bn.forward_relu(self.kernels.conv2d(&self.conv, x)),
+            None => self.kernels.conv2d_relu(&self.conv, x),
         }
     }
 
     /// [`forward`](Self::forward), then the residual is added, then ReLU.
     pub fn forward_add_relu(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
-        let x = self.conv.forward(x);
         match &self.bn {
-            Some(bn) => bn.forward_add_relu(x, residual),
-            None => relu(x + residual),
+            Some(bn) => bn.forward_add_relu(self.kernels.conv2d(&self.conv, x), residual),
+            None => self.kernels.conv2d_add_relu(&self.conv, x, residual),
         }
     }
 
     /// One convolution that predicts what the two layers do.
     pub(crate) fn fold(self) -> Self {
         match self.bn {
-            Some(bn) => Self { conv: fold_into_convolution(self.conv, &bn), bn: None },
+            Some(bn) => Self { conv: fold_into_convolution(self.conv, &bn), bn: None, ..self },
             None => self,
         }
     }
@@ -128,7 +129,7 @@ pub(crate) struct Layers<'a> {
     pub batch_norm: bool,
     /// Added to the variance in batch normalization.
     pub epsilon: f64,
-    pub implementation: Implementation,
+    pub kernels: Kernels,
     pub device: &'a Device,
 }
 
@@ -148,6 +149,7 @@ impl Layers<'_> {
         ConvNorm {
             conv: self.conv(channels, window),
             bn: self.batch_norm.then(|| self.norm(channels[1])),
+            kernels: self.kernels,
         }
     }
 
@@ -156,7 +158,10 @@ impl Layers<'_> {
         BatchNormConfig::new(channels)
             .with_running_variance(RunningVariance::Unbiased)
             .with_epsilon(self.epsilon)
-            .with_implementation(self.implementation)
+            .with_implementation(match self.kernels {
+                Kernels::Burn => Implementation::Reference,
+                Kernels::Winograd | Kernels::Direct => Implementation::Kernel,
+            })
             .init(self.device)
     }
 

@@ -48,7 +48,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization, Listing,
+    ConvNet, ImageError, Initialization, Kernels, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_IN, PYTORCH},
@@ -81,9 +81,9 @@ pub struct DenseNetConfig {
     pub bias: bool,
     /// How fresh weights are drawn.
     pub initialization: Initialization,
-    /// What computes the batch normalization.
-    #[config(default = "Implementation::Kernel")]
-    pub implementation: Implementation,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// A DenseNet, for images of at least 29 x 29 pixels, or for small ones, of at least 4 x 4.
@@ -105,6 +105,9 @@ pub struct DenseNet {
     pub average: AdaptiveAvgPool2d,
     /// To the classes.
     pub classifier: Linear,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// Adds some channels to those that it sees.
@@ -116,6 +119,9 @@ pub struct DenseLayer {
     pub bottleneck: Option<ConvNorm>,
     /// 3 x 3, to the growth rate.
     pub conv: Conv2d,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// Halves the channels and the image.
@@ -127,6 +133,9 @@ pub struct Transition {
     pub conv: Conv2d,
     /// 2 x 2.
     pub pool: AvgPool2d,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 impl DenseNetConfig {
@@ -183,13 +192,14 @@ impl DenseNetConfig {
             bias: self.bias,
             batch_norm: true,
             epsilon: EPSILON,
-            implementation: self.implementation,
+            kernels: self.kernels,
             device,
         };
         let conv0 = match self.small_stem {
             true => ConvNorm {
                 conv: layers.conv([self.channels, self.stem], window(3).padding(1)),
                 bn: None,
+                kernels: self.kernels,
             },
             false => {
                 let wide = window(7).stride(2).padding(3);
@@ -205,6 +215,7 @@ impl DenseNetConfig {
                     norm: layers.norm(channels),
                     conv: layers.conv([channels, channels / 2], window(1)),
                     pool: window(2).stride(2).average_pool(),
+                    kernels: self.kernels,
                 });
                 channels /= 2;
             }
@@ -220,6 +231,7 @@ impl DenseNetConfig {
             norm5: layers.norm(channels),
             average: average_to(1),
             classifier: layers.linear([channels, self.classes]),
+            kernels: self.kernels,
         }
     }
 
@@ -229,6 +241,7 @@ impl DenseNetConfig {
             norm1: layers.norm(inputs),
             bottleneck: self.bottleneck.then(|| layers.conv_norm([inputs, reduced], window(1))),
             conv: layers.conv([reduced, self.growth], window(3).padding(1)),
+            kernels: self.kernels,
         }
     }
 }
@@ -241,7 +254,8 @@ impl DenseNet {
     /// If the images are smaller than 29 x 29 pixels (4 x 4 with the stem for small images), or
     /// have another number of channels.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.average.forward(self.features(images)).flatten(1, 3); // [b, 1024]
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        let x = x.flatten(1, 3); // [b, 1024]
         self.classifier.forward(x) // [b, classes]
     }
 
@@ -254,8 +268,10 @@ impl DenseNet {
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
         let mut x = match &self.pool0 {
-            Some(pool) => pool.forward(self.conv0.forward_relu(images)), // [b, 64, 56, 56]
-            None => self.conv0.forward(images),                          // [b, 24, 28, 28]
+            // [b, 64, 56, 56]
+            Some(pool) => self.kernels.max_pool2d(pool, self.conv0.forward_relu(images)),
+            // [b, 24, 28, 28]
+            None => self.conv0.forward(images),
         };
         for (index, block) in self.blocks.iter().enumerate() {
             if index > 0 {
@@ -265,7 +281,7 @@ impl DenseNet {
             // [b, 256, 56, 56], [b, 512, 28, 28], [b, 1024, 14, 14], [b, 1024, 7, 7]
             for layer in block {
                 let new = layer.forward(x.clone());
-                x = Tensor::cat(vec![x, new], 1);
+                x = self.kernels.concatenate(vec![x, new]);
             }
         }
         self.norm5.forward_relu(x) // [b, 1024, 7, 7]
@@ -281,7 +297,7 @@ impl DenseLayer {
             Some(bottleneck) => bottleneck.forward_relu(x),
             None => x,
         };
-        self.conv.forward(x)
+        self.kernels.conv2d(&self.conv, x)
     }
 
     fn fold(self) -> Self {
@@ -292,7 +308,8 @@ impl DenseLayer {
 impl Transition {
     /// Maps `[batch, channels, height, width]` to `[batch, channels / 2, height / 2, width / 2]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.pool.forward(self.conv.forward(self.norm.forward_relu(x)))
+        let x = self.kernels.conv2d(&self.conv, self.norm.forward_relu(x));
+        self.kernels.avg_pool2d(&self.pool, x)
     }
 }
 

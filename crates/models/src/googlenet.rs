@@ -58,7 +58,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization, Listing,
+    ConvNet, ImageError, Initialization, Kernels, Listing,
     blocks::{ConvNorm, Layers, average_to, window},
     conv_net::{assert_takes, at_least},
     init::NORMAL,
@@ -88,9 +88,9 @@ pub struct GoogLeNetConfig {
     pub auxiliary_dropout: f64,
     /// How fresh weights are drawn.
     pub initialization: Initialization,
-    /// What computes the batch normalization.
-    #[config(default = "Implementation::Kernel")]
-    pub implementation: Implementation,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// GoogLeNet; torchvision's is for images of at least 15 x 15 pixels.
@@ -128,6 +128,9 @@ pub struct GoogLeNet {
     pub dropout: Dropout,
     /// To the classes.
     pub fc: Linear,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// Four branches, side by side.
@@ -143,6 +146,9 @@ pub struct Inception {
     pub branch4: ConvNorm,
     /// 3 x 3, before the fourth branch.
     pub pool: MaxPool2d,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// A classifier in the middle of the network, for training.
@@ -158,6 +164,9 @@ pub struct Auxiliary {
     pub dropout: Dropout,
     /// To the classes.
     pub fc2: Linear,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// What a GoogLeNet is trained by: logits, each `[batch, classes]`.
@@ -193,7 +202,7 @@ impl GoogLeNetConfig {
             bias: !self.torchvision,
             batch_norm: self.torchvision,
             epsilon: 1e-3,
-            implementation: self.implementation,
+            kernels: self.kernels,
             device,
         };
         let mut channels = 192;
@@ -227,6 +236,7 @@ impl GoogLeNetConfig {
             average: average_to(1),
             dropout: DropoutConfig::new(self.dropout).init(),
             fc: layers.linear([1024, self.classes]),
+            kernels: self.kernels,
         }
     }
 
@@ -248,6 +258,7 @@ impl GoogLeNetConfig {
             ],
             branch4: layers.conv_norm([inputs, pooled], window(1)),
             pool: window(3).padding(1).max_pool(),
+            kernels: self.kernels,
         }
     }
 
@@ -258,6 +269,7 @@ impl GoogLeNetConfig {
             fc1: layers.linear([128 * 4 * 4, 1024]),
             dropout: DropoutConfig::new(self.auxiliary_dropout).init(),
             fc2: layers.linear([1024, self.classes]),
+            kernels: self.kernels,
         }
     }
 }
@@ -302,13 +314,13 @@ impl GoogLeNet {
     fn stage3(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
         let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
-        let x = self.pool.forward(x); // [b, 64, 56, 56]
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 64, 56, 56]
         let x = self.conv2.forward_relu(x); // [b, 64, 56, 56]
         let x = self.conv3.forward_relu(x); // [b, 192, 56, 56]
-        let x = self.pool.forward(x); // [b, 192, 28, 28]
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 192, 28, 28]
         let x = self.inception3a.forward(x); // [b, 256, 28, 28]
         let x = self.inception3b.forward(x); // [b, 480, 28, 28]
-        self.pool.forward(x) // [b, 480, 14, 14]
+        self.kernels.max_pool2d(&self.pool, x) // [b, 480, 14, 14]
     }
 
     /// The feature maps that the two auxiliary classifiers see, and the last one.
@@ -322,13 +334,14 @@ impl GoogLeNet {
     }
 
     fn stage5(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.pool4.forward(x); // [b, 832, 7, 7]
+        let x = self.kernels.max_pool2d(&self.pool4, x); // [b, 832, 7, 7]
         let x = self.inception5a.forward(x); // [b, 832, 7, 7]
         self.inception5b.forward(x) // [b, 1024, 7, 7]
     }
 
     fn classify(&self, features: Tensor<4>) -> Tensor<2> {
-        let x = self.average.forward(features).flatten(1, 3); // [b, 1024]
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, features);
+        let x = x.flatten(1, 3); // [b, 1024]
         self.fc.forward(self.dropout.forward(x)) // [b, classes]
     }
 }
@@ -341,9 +354,9 @@ impl Inception {
             self.branch1.forward_relu(x.clone()),
             chain(&self.branch2, x.clone()),
             chain(&self.branch3, x.clone()),
-            self.branch4.forward_relu(self.pool.forward(x)),
+            self.branch4.forward_relu(self.kernels.max_pool2d(&self.pool, x)),
         ];
-        Tensor::cat(branches, 1)
+        self.kernels.concatenate(branches)
     }
 
     fn fold(self) -> Self {
@@ -352,7 +365,7 @@ impl Inception {
             branch2: self.branch2.map(ConvNorm::fold),
             branch3: self.branch3.map(ConvNorm::fold),
             branch4: self.branch4.fold(),
-            pool: self.pool,
+            ..self
         }
     }
 
@@ -377,7 +390,8 @@ impl Inception {
 impl Auxiliary {
     /// A feature map `[batch, channels, height, width]` to logits `[batch, classes]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.conv.forward_relu(self.average.forward(x)).flatten(1, 3); // [b, 2048]
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, x);
+        let x = self.conv.forward_relu(x).flatten(1, 3); // [b, 2048]
         let x = self.dropout.forward(relu(self.fc1.forward(x))); // [b, 1024]
         self.fc2.forward(x) // [b, classes]
     }

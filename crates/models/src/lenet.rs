@@ -30,11 +30,11 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Linear, conv::Conv2d, pool::AvgPool2d},
-    tensor::{Device, Tensor, activation::sigmoid},
+    tensor::{Device, Tensor},
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization, Listing,
+    ConvNet, ImageError, Initialization, Kernels, Listing,
     blocks::{EPSILON, Layers, window},
     conv_net::{assert_takes, exactly},
     summary::Trace,
@@ -53,9 +53,9 @@ pub struct LeNetConfig {
     pub padding: usize,
     /// Whether each layer but the last is followed by batch normalization.
     pub batch_norm: bool,
-    /// What computes the batch normalization.
-    #[config(default = "Implementation::Kernel")]
-    pub implementation: Implementation,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// LeNet-5, with or without batch normalization, for images of 28 x 28 pixels.
@@ -83,6 +83,9 @@ pub struct LeNet {
     pub bn4: Option<BatchNorm>,
     /// From 84 units to the classes.
     pub fc3: Linear,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 impl LeNetConfig {
@@ -106,7 +109,7 @@ impl LeNetConfig {
             bias: true,
             batch_norm: self.batch_norm,
             epsilon: EPSILON,
-            implementation: self.implementation,
+            kernels: self.kernels,
             device,
         };
         let bn = |channels| self.batch_norm.then(|| layers.norm(channels));
@@ -124,6 +127,7 @@ impl LeNetConfig {
             fc2: layers.linear([120, 84]),
             bn4: bn(84),
             fc3: layers.linear([84, self.classes]),
+            kernels: self.kernels,
         }
     }
 }
@@ -136,8 +140,8 @@ impl LeNet {
     /// If the images have another size or number of channels.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = self.features(images).flatten(1, 3); // [b, 400], batch norm: [b, 256]
-        let x = sigmoid(normalize(&self.bn3, self.fc1.forward(x))); // [b, 120]
-        let x = sigmoid(normalize(&self.bn4, self.fc2.forward(x))); // [b, 84]
+        let x = self.kernels.sigmoid(normalize(&self.bn3, self.fc1.forward(x))); // [b, 120]
+        let x = self.kernels.sigmoid(normalize(&self.bn4, self.fc2.forward(x))); // [b, 84]
         self.fc3.forward(x) // [b, 10]
     }
 
@@ -149,10 +153,13 @@ impl LeNet {
     /// If the images have another size or number of channels.
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
-        let x = sigmoid(normalize(&self.bn1, self.conv1.forward(images))); // [b, 6, 28, 28], bn: 24
-        let x = self.pool.forward(x); // [b, 6, 14, 14], batch norm: 12
-        let x = sigmoid(normalize(&self.bn2, self.conv2.forward(x))); // [b, 16, 10, 10], bn: 8
-        self.pool.forward(x) // [b, 16, 5, 5], batch norm: 4
+        let kernels = self.kernels;
+        let x = normalize(&self.bn1, kernels.conv2d(&self.conv1, images));
+        let x = kernels.sigmoid(x); // [b, 6, 28, 28], bn: 24
+        let x = kernels.avg_pool2d(&self.pool, x); // [b, 6, 14, 14], batch norm: 12
+        let x = normalize(&self.bn2, kernels.conv2d(&self.conv2, x));
+        let x = kernels.sigmoid(x); // [b, 16, 10, 10], bn: 8
+        kernels.avg_pool2d(&self.pool, x) // [b, 16, 5, 5], batch norm: 4
     }
 }
 

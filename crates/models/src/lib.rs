@@ -57,7 +57,7 @@ pub mod vgg;
 mod weights;
 pub mod wide_resnet;
 
-pub use batch_norm::Implementation;
+pub use convolution::Kernels;
 
 pub use alexnet::{AlexNet, AlexNetConfig};
 pub use architecture::{Architecture, NoSuchPreset, Preset, UnknownName};

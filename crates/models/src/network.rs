@@ -6,8 +6,8 @@ use burn::{
 
 use crate::{
     AlexNet, AlexNetConfig, ConvNet, DenseNet, DenseNetConfig, GoogLeNet, GoogLeNetConfig,
-    ImageError, Implementation, LeNet, LeNetConfig, Listing, Nin, NinConfig, ResNet, ResNetConfig,
-    Vgg, VggConfig, WideResNet, WideResNetConfig, summary::Trace,
+    ImageError, Kernels, LeNet, LeNetConfig, Listing, Nin, NinConfig, ResNet, ResNetConfig, Vgg,
+    VggConfig, WideResNet, WideResNetConfig, summary::Trace,
 };
 
 /// Any network of this crate, as one module: for a program that learns at run time which.
@@ -94,17 +94,9 @@ impl NetworkConfig {
         self
     }
 
-    /// With the batch normalization, where there is one, computed by this.
-    pub fn with_implementation(mut self, implementation: Implementation) -> Self {
-        match &mut self {
-            Self::LeNet(config) => config.implementation = implementation,
-            Self::Vgg(config) => config.implementation = implementation,
-            Self::GoogLeNet(config) => config.implementation = implementation,
-            Self::ResNet(config) => config.implementation = implementation,
-            Self::WideResNet(config) => config.implementation = implementation,
-            Self::DenseNet(config) => config.implementation = implementation,
-            Self::AlexNet(_) | Self::Nin(_) => {}
-        }
+    /// With the layers computed by this.
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        each!(Self, &mut self, config => config.kernels = kernels);
         self
     }
 

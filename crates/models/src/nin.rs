@@ -37,11 +37,11 @@ use burn::{
         conv::Conv2d,
         pool::{AdaptiveAvgPool2d, MaxPool2d},
     },
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization, Listing,
+    ConvNet, ImageError, Initialization, Kernels, Listing,
     blocks::{EPSILON, Layers, Window, average_to, window},
     conv_net::{assert_takes, at_least},
     init::HE_FAN_IN,
@@ -66,6 +66,9 @@ pub struct NinConfig {
     pub dropout: f64,
     /// How fresh weights are drawn.
     pub initialization: Initialization,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// NiN, for images of at least 67 x 67 pixels (39 x 39 where pools round up); made for 224 x 224.
@@ -87,6 +90,9 @@ pub struct Nin {
     pub dropout: Dropout,
     /// Over the whole feature map.
     pub average: AdaptiveAvgPool2d,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// A convolution and a fully connected network at each pixel, with ReLUs after all three.
@@ -98,6 +104,9 @@ pub struct NinBlock {
     pub pointwise1: Conv2d,
     /// 1 x 1.
     pub pointwise2: Conv2d,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 impl NinConfig {
@@ -120,13 +129,14 @@ impl NinConfig {
             bias: true,
             batch_norm: false,
             epsilon: EPSILON,
-            implementation: Implementation::Kernel,
+            kernels: self.kernels,
             device,
         };
         let block = |inputs, [width, outputs]: [usize; 2], window: Window| NinBlock {
             conv: layers.conv([inputs, width], window),
             pointwise1: layers.conv([width, width], self::window(1)),
             pointwise2: layers.conv([width, outputs], self::window(1)),
+            kernels: self.kernels,
         };
         let last_width = self.last_width.unwrap_or(self.classes);
         Nin {
@@ -137,6 +147,7 @@ impl NinConfig {
             pool: window(3).stride(2).round_up(self.round_up).max_pool(),
             dropout: DropoutConfig::new(self.dropout).init(),
             average: average_to(1),
+            kernels: self.kernels,
         }
     }
 }
@@ -149,7 +160,8 @@ impl Nin {
     /// If the images are smaller than 67 x 67 pixels (39 x 39 where pools round up), or have
     /// another number of channels.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        self.average.forward(self.features(images)).flatten(1, 3) // [b, classes]
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        x.flatten(1, 3) // [b, classes]
     }
 
     /// Images `[batch, channels, height, width]` to the last feature map, a channel for each class,
@@ -161,11 +173,11 @@ impl Nin {
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
         let x = self.block1.forward(images); // [b, 96, 54, 54]
-        let x = self.pool.forward(x); // [b, 96, 26, 26], imagenet: 27
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26], imagenet: 27
         let x = self.block2.forward(x); // [b, 256, 26, 26], imagenet: 27
-        let x = self.pool.forward(x); // [b, 256, 12, 12], imagenet: 13
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12], imagenet: 13
         let x = self.block3.forward(x); // [b, 384, 12, 12], imagenet: 13
-        let x = self.pool.forward(x); // [b, 384, 5, 5], imagenet: 6
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 384, 5, 5], imagenet: 6
         self.block4.forward(self.dropout.forward(x)) // [b, classes, 5, 5], imagenet: 6
     }
 }
@@ -173,9 +185,9 @@ impl Nin {
 impl NinBlock {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.conv.forward(x));
-        let x = relu(self.pointwise1.forward(x));
-        relu(self.pointwise2.forward(x))
+        let x = self.kernels.conv2d_relu(&self.conv, x);
+        let x = self.kernels.conv2d_relu(&self.pointwise1, x);
+        self.kernels.conv2d_relu(&self.pointwise2, x)
     }
 
     fn trace(&self, name: &str, trace: &mut Trace) {

@@ -57,7 +57,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization, Listing,
+    ConvNet, ImageError, Initialization, Kernels, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, PYTORCH},
@@ -92,9 +92,9 @@ pub struct ResNetConfig {
     pub shortcut_norm: bool,
     /// How fresh weights are drawn.
     pub initialization: Initialization,
-    /// What computes the batch normalization.
-    #[config(default = "Implementation::Kernel")]
-    pub implementation: Implementation,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// A ResNet, for images of any size.
@@ -118,6 +118,9 @@ pub struct ResNet {
     pub average: AdaptiveAvgPool2d,
     /// To the classes.
     pub fc: Linear,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// A residual block: what its convolutions compute is added to its input.
@@ -189,7 +192,7 @@ impl ResNetConfig {
             bias: self.bias,
             batch_norm: true,
             epsilon: EPSILON,
-            implementation: self.implementation,
+            kernels: self.kernels,
             device,
         };
         let stem = match self.small_stem {
@@ -217,6 +220,7 @@ impl ResNetConfig {
             layer4: stage(3),
             average: average_to(1),
             fc: layers.linear([self.outputs(8 * self.width), self.classes]),
+            kernels: self.kernels,
         }
     }
 
@@ -231,6 +235,7 @@ impl ResNetConfig {
         let downsample = reshapes.then(|| ConvNorm {
             conv: layers.conv([inputs, outputs], window(1).stride(stride)),
             bn: self.shortcut_norm.then(|| layers.norm(outputs)),
+            kernels: self.kernels,
         });
         let wide = window(3).padding(1);
         let (conv1, conv2, conv3) = match self.bottleneck {
@@ -256,7 +261,8 @@ impl ResNet {
     ///
     /// If the images have another number of channels.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.average.forward(self.features(images)).flatten(1, 3); // [b, 512], bottlenecks: 2048
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        let x = x.flatten(1, 3); // [b, 512], bottlenecks: 2048
         self.fc.forward(x) // [b, classes]
     }
 
@@ -271,7 +277,7 @@ impl ResNet {
         let stage = |blocks: &[Block], x| blocks.iter().fold(x, |x, block| block.forward(x));
         let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
         let x = match &self.pool {
-            Some(pool) => pool.forward(x), // [b, 64, 56, 56]
+            Some(pool) => self.kernels.max_pool2d(pool, x), // [b, 64, 56, 56]
             None => x,
         };
         let x = stage(&self.layer1, x); // [b, 64, 56, 56], bottlenecks: [b, 256, 56, 56]

@@ -16,7 +16,7 @@ use burn::{
 };
 
 use crate::{
-    Architecture, ConvNet, Implementation, LeNetConfig, Network, NetworkConfig, Preset,
+    Architecture, ConvNet, Kernels, LeNetConfig, Network, NetworkConfig, Preset,
     weights::{Walk, pytorch_name},
 };
 
@@ -288,11 +288,11 @@ fn the_reference_implementation_predicts_the_same() {
         let config = architecture.config(preset).unwrap();
         let device = Device::flex().autodiff();
         let images = reference::of(architecture, preset).images(&device);
-        let logits = |implementation| {
-            let config = config.clone().with_implementation(implementation);
+        let logits = |kernels| {
+            let config = config.clone().with_kernels(kernels);
             values(fill(&config, &device).0.forward(images.clone()).inner())
         };
-        let [kernel, reference] = [Implementation::Kernel, Implementation::Reference].map(logits);
+        let [kernel, reference] = [Kernels::Winograd, Kernels::Burn].map(logits);
         assert_near(&format!("{architecture} ({preset})"), &kernel, &reference, 1e-3);
     }
 }

@@ -43,7 +43,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization, Listing,
+    ConvNet, ImageError, Initialization, Kernels, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, NORMAL},
@@ -80,9 +80,9 @@ pub struct VggConfig {
     pub dropout: f64,
     /// How fresh weights are drawn.
     pub initialization: Initialization,
-    /// What computes the batch normalization.
-    #[config(default = "Implementation::Kernel")]
-    pub implementation: Implementation,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// A VGG, for images of at least 32 x 32 pixels, 17 x 17 where pools round up.
@@ -105,6 +105,9 @@ pub struct Vgg {
     pub fc8: Linear,
     /// After `fc6` and `fc7`.
     pub dropout: Dropout,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 impl VggConfig {
@@ -159,7 +162,7 @@ impl VggConfig {
             bias: true,
             batch_norm: self.batch_norm,
             epsilon: EPSILON,
-            implementation: self.implementation,
+            kernels: self.kernels,
             device,
         };
         let mut channels = self.channels;
@@ -180,6 +183,7 @@ impl VggConfig {
             fc7: self.units.map(|units| layers.linear([units, units])),
             fc8: layers.linear([self.units.unwrap_or(features), self.classes]),
             dropout: DropoutConfig::new(self.dropout).init(),
+            kernels: self.kernels,
         }
     }
 }
@@ -192,7 +196,8 @@ impl Vgg {
     /// If the images are smaller than 32 x 32 pixels (17 x 17 where pools round up), or have
     /// another number of channels.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let mut x = self.grid.forward(self.features(images)).flatten(1, 3); // [b, 25088]
+        let x = self.kernels.adaptive_avg_pool2d(&self.grid, self.features(images));
+        let mut x = x.flatten(1, 3); // [b, 25088]
         for hidden in [&self.fc6, &self.fc7].into_iter().flatten() {
             x = self.dropout.forward(relu(hidden.forward(x))); // [b, 4096]
         }
@@ -213,7 +218,8 @@ impl Vgg {
 
     /// The block of the paper: some convolutions, then a pool.
     fn stage(&self, convolutions: &[ConvNorm], x: Tensor<4>) -> Tensor<4> {
-        self.pool.forward(convolutions.iter().fold(x, |x, conv| conv.forward_relu(x)))
+        let x = convolutions.iter().fold(x, |x, conv| conv.forward_relu(x));
+        self.kernels.max_pool2d(&self.pool, x)
     }
 }
 

@@ -40,7 +40,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Implementation, Initialization,
+    ConvNet, ImageError, Initialization, Kernels,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, PYTORCH},
@@ -60,9 +60,9 @@ pub struct WideResNetConfig {
     pub depth: usize,
     /// How many times as wide as 16, 32 and 64 channels.
     pub width: usize,
-    /// What computes the batch normalization.
-    #[config(default = "Implementation::Kernel")]
-    pub implementation: Implementation,
+    /// What computes the layers.
+    #[config(default = "Kernels::Winograd")]
+    pub kernels: Kernels,
 }
 
 /// A wide residual network, for images of any size; made for 28 to 32 pixels.
@@ -84,6 +84,9 @@ pub struct WideResNet {
     pub average: AdaptiveAvgPool2d,
     /// To the classes.
     pub fc: Linear,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 /// A residual block that normalizes before it convolves.
@@ -97,6 +100,9 @@ pub struct WideBlock {
     pub conv2: Conv2d,
     /// Where input and output differ in shape: 1 x 1, on the normalized input.
     pub shortcut: Option<Conv2d>,
+    /// What computes the layers.
+    #[module(skip)]
+    pub kernels: Kernels,
 }
 
 impl WideResNetConfig {
@@ -135,7 +141,7 @@ impl WideResNetConfig {
             bias: false,
             batch_norm: true,
             epsilon: EPSILON,
-            implementation: self.implementation,
+            kernels: self.kernels,
             device,
         };
         let mut channels = 16;
@@ -155,6 +161,7 @@ impl WideResNetConfig {
             bn: layers.norm(64 * self.width),
             average: average_to(1),
             fc: layers.linear([64 * self.width, self.classes]),
+            kernels: self.kernels,
         }
     }
 }
@@ -166,6 +173,7 @@ fn block(layers: &Layers, inputs: usize, outputs: usize, stride: usize) -> WideB
         conv1: layers.conv_norm([inputs, outputs], window(3).stride(stride).padding(1)),
         conv2: layers.conv([outputs, outputs], window(3).padding(1)),
         shortcut: reshapes.then(|| layers.conv([inputs, outputs], window(1).stride(stride))),
+        kernels: layers.kernels,
     }
 }
 
@@ -176,7 +184,8 @@ impl WideResNet {
     ///
     /// If the images have another number of channels.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.average.forward(self.features(images)).flatten(1, 3); // [b, 64 K]
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        let x = x.flatten(1, 3); // [b, 64 K]
         self.fc.forward(x) // [b, classes]
     }
 
@@ -189,7 +198,7 @@ impl WideResNet {
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
         let group = |blocks: &[WideBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
-        let x = self.conv1.forward(images); // [b, 16, 28, 28]
+        let x = self.kernels.conv2d(&self.conv1, images); // [b, 16, 28, 28]
         let x = group(&self.group1, x); // [b, 16 K, 28, 28]
         let x = group(&self.group2, x); // [b, 32 K, 14, 14]
         let x = group(&self.group3, x); // [b, 64 K, 7, 7]
@@ -207,10 +216,10 @@ impl WideBlock {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let activated = self.bn1.forward_relu(x.clone());
         let shortcut = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(activated.clone()),
+            Some(shortcut) => self.kernels.conv2d(shortcut, activated.clone()),
             None => x,
         };
-        self.conv2.forward(self.conv1.forward_relu(activated)) + shortcut
+        self.kernels.conv2d(&self.conv2, self.conv1.forward_relu(activated)) + shortcut
     }
 
     fn fold(self) -> Self {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use fashion_mnist::{Augment, Class, Normalization};
-use models::{Architecture, Implementation, LoadOptions, NetworkConfig, Preset};
+use models::{Architecture, Kernels, LoadOptions, NetworkConfig, Preset};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -64,9 +64,9 @@ pub struct Config {
     /// Whether the run ends with a look at the test images.
     #[serde(default = "yes")]
     pub test: bool,
-    /// What computes the batch normalization.
+    /// What computes the network's layers.
     #[serde(default)]
-    pub batch_norm: BatchNormConfig,
+    pub kernels: KernelsConfig,
     /// Weights to start from, instead of random ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial: Option<InitialConfig>,
@@ -114,15 +114,18 @@ pub struct InitialConfig {
     pub grey_images: bool,
 }
 
-/// What computes the batch normalization.
+/// What computes the network's layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum BatchNormConfig {
-    /// The kernels of the `batch-norm` crate.
+pub enum KernelsConfig {
+    /// The kernels of the `batch-norm` and `convolution` crates, with Winograd's algorithm where it is
+    /// faster.
     #[default]
-    Kernel,
+    Winograd,
+    /// The same kernels without Winograd's algorithm.
+    Direct,
     /// Burn's own operations.
-    Reference,
+    Burn,
 }
 
 /// The images of a run.
@@ -406,12 +409,13 @@ impl InitialConfig {
     }
 }
 
-impl BatchNormConfig {
+impl KernelsConfig {
     /// What the network is told.
-    pub fn implementation(self) -> Implementation {
+    pub fn kernels(self) -> Kernels {
         match self {
-            Self::Kernel => Implementation::Kernel,
-            Self::Reference => Implementation::Reference,
+            Self::Winograd => Kernels::Winograd,
+            Self::Direct => Kernels::Direct,
+            Self::Burn => Kernels::Burn,
         }
     }
 }
@@ -562,10 +566,7 @@ impl Config {
     /// If the network does not exist in the preset: [`load`](Self::load) refuses such a config.
     pub fn network_config(&self) -> NetworkConfig {
         let config = self.network.config(self.preset).expect("checked when the config was loaded");
-        config
-            .with_channels(1)
-            .with_classes(Class::ALL.len())
-            .with_implementation(self.batch_norm.implementation())
+        config.with_channels(1).with_classes(Class::ALL.len()).with_kernels(self.kernels.kernels())
     }
 
     /// The side, in pixels, of the images that the network takes.

@@ -9,7 +9,7 @@ use fashion_mnist::{Batch, BatchLoader, FashionMnist, Mix, Split};
 use crate::{
     Config,
     classifier::Classifier,
-    config::{AugmentConfig, BatchNormConfig, OptimizerConfig, OptimizerName, ScheduleConfig},
+    config::{AugmentConfig, KernelsConfig, OptimizerConfig, OptimizerName, ScheduleConfig},
     device::{self, DeviceName},
     evaluate::evaluate,
     optimizer::{clip, optimizer, squared_gradients, squared_weights},
@@ -247,7 +247,7 @@ fn every_device_takes_the_same_steps() {
 fn batch_norm_kernels_train_as_burns_operations_do() {
     let mut kernel = quickstart();
     kernel.optimizer.learning_rate = 0.1;
-    let reference = Config { batch_norm: BatchNormConfig::Reference, ..kernel.clone() };
+    let reference = Config { kernels: KernelsConfig::Burn, ..kernel.clone() };
     for (name, device) in test_devices::all() {
         let expected = losses(&reference, 100, &device);
         assert!(expected[99] < 0.8 * expected[0], "{name}: the loss falls: {expected:?}");

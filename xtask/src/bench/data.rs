@@ -3,7 +3,7 @@
 use fashion_mnist::{Batch, BatchLoader, FashionMnist, Split};
 use serde::Serialize;
 use train::{
-    Config, Error, classifier::Classifier, config::BatchNormConfig, device::Found,
+    Config, Error, classifier::Classifier, config::KernelsConfig, device::Found,
     optimizer::optimizer,
 };
 
@@ -36,7 +36,7 @@ pub fn run(found: &Found, json: bool) -> Result<(), Error> {
     let batches: Vec<Batch> = loader.epoch(0).map(|batch| batch.expect("in memory")).collect();
 
     let kernel = Config::load(None, &[])?;
-    let reference = Config { batch_norm: BatchNormConfig::Reference, ..kernel.clone() };
+    let reference = Config { kernels: KernelsConfig::Burn, ..kernel.clone() };
     let step = |config: Config| {
         let mut classifier = Classifier::new(&config, &device);
         let mut optimizer = optimizer(&config.optimizer, &classifier);

@@ -297,7 +297,7 @@ batch_size = 64
 accumulate = 2
 label_smoothing = 0.1
 weights = "last"
-batch_norm = "reference"
+kernels = "burn"
 
 [initial]
 weights = "weights.safetensors"

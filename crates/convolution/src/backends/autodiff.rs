@@ -1,0 +1,213 @@
+//! The gradients: one node of the graph for each operation, epilogues included.
+
+use burn::backend::{
+    Autodiff,
+    autodiff::{
+        NodeId,
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients as Registry,
+        ops::{Backward, NodeGuard, Ops, OpsKind, unary},
+    },
+    tensor::FloatTensor,
+};
+
+use crate::ops::{Convolution, ConvolutionOps, Gradients, Optional, Pool, Wanted};
+
+impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C> {
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Optional<Self>,
+        residual: Optional<Self>,
+        options: Convolution,
+    ) -> FloatTensor<Self> {
+        let (of_input, of_weight) = (input.node(), weight.node());
+        match (bias.get_ref(), residual.get_ref()) {
+            (None, None) => {
+                let nodes = [of_input, of_weight];
+                record::<B, C, 2>(nodes, input, weight, bias, residual, options)
+            }
+            (Some(other), None) | (None, Some(other)) => {
+                let nodes = [of_input, of_weight, other.node()];
+                record::<B, C, 3>(nodes, input, weight, bias, residual, options)
+            }
+            (Some(of_bias), Some(of_residual)) => {
+                let nodes = [of_input, of_weight, of_bias.node(), of_residual.node()];
+                record::<B, C, 4>(nodes, input, weight, bias, residual, options)
+            }
+        }
+    }
+
+    fn convolve_backward(
+        _input: FloatTensor<Self>,
+        _weight: FloatTensor<Self>,
+        _output: Optional<Self>,
+        _output_grad: FloatTensor<Self>,
+        _options: Convolution,
+        _wanted: Wanted,
+    ) -> Gradients<Self> {
+        panic!("the gradient of a convolution has no gradient of its own");
+    }
+
+    fn pool(input: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self> {
+        match PoolBackward.prepare::<C>([input.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = (prep.checkpoint(&input), pool);
+                prep.finish(state, B::pool(input.into_primitive(), pool))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::pool(input.into_primitive(), pool)),
+        }
+    }
+
+    fn pool_backward(
+        _input: FloatTensor<Self>,
+        _output_grad: FloatTensor<Self>,
+        _pool: Pool,
+    ) -> FloatTensor<Self> {
+        panic!("the gradient of a pooling has no gradient of its own");
+    }
+
+    fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        match LogisticBackward.prepare::<C>([input.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let output = B::logistic(input.into_primitive());
+                prep.finish(output.clone(), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::logistic(input.into_primitive())),
+        }
+    }
+
+    fn logistic_backward(
+        _output: FloatTensor<Self>,
+        _output_grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        panic!("the gradient of a sigmoid has no gradient of its own");
+    }
+}
+
+/// Runs the forward pass on the inner backend and records its node.
+fn record<B: ConvolutionOps, C: CheckpointStrategy, const N: usize>(
+    nodes: [NodeGuard; N],
+    input: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: Optional<Autodiff<B, C>>,
+    residual: Optional<Autodiff<B, C>>,
+    options: Convolution,
+) -> FloatTensor<Autodiff<B, C>> {
+    let forward = |input: FloatTensor<Autodiff<B, C>>,
+                   weight: FloatTensor<Autodiff<B, C>>,
+                   bias: Optional<Autodiff<B, C>>,
+                   residual: Optional<Autodiff<B, C>>| {
+        B::convolve(
+            input.into_primitive(),
+            weight.into_primitive(),
+            Optional::of(bias.get().map(|bias| bias.into_primitive())),
+            Optional::of(residual.get().map(|residual| residual.into_primitive())),
+            options,
+        )
+    };
+    match ConvolveBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(mut prep) => {
+            let inputs = Inputs {
+                input: prep.checkpoint(&input),
+                weight: prep.checkpoint(&weight),
+                bias: bias.get_ref().is_some(),
+                options,
+            };
+            let output = forward(input, weight, bias, residual);
+            // What the ReLU let through.
+            let kept = options.relu.then(|| output.clone());
+            prep.finish((inputs, kept), output)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(forward(input, weight, bias, residual)),
+    }
+}
+
+/// Where the checkpointer keeps what the forward pass was given.
+#[derive(Clone, Copy, Debug)]
+struct Inputs {
+    input: NodeId,
+    weight: NodeId,
+    bias: bool,
+    options: Convolution,
+}
+
+#[derive(Debug)]
+struct ConvolveBackward;
+
+/// The parents are input, weights and, if there are any, bias and residual.
+impl<B: ConvolutionOps, const N: usize> Backward<B, N> for ConvolveBackward {
+    type State = (Inputs, Option<FloatTensor<B>>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        registry: &mut Registry,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let output_grad = registry.consume::<B>(&ops.node);
+        let (inputs, output) = ops.state;
+        let input = checkpointer.retrieve_node_output::<FloatTensor<B>>(inputs.input);
+        let weight = checkpointer.retrieve_node_output::<FloatTensor<B>>(inputs.weight);
+
+        let mut parents = ops.parents.into_iter();
+        let mut parent = || parents.next().flatten();
+        let (input_node, weight_node) = (parent(), parent());
+        let bias_node = if inputs.bias { parent() } else { None };
+        let residual_node = parent();
+        let wanted = Wanted {
+            input: input_node.is_some(),
+            weight: weight_node.is_some(),
+            bias: bias_node.is_some(),
+            residual: residual_node.is_some(),
+        };
+        let gradients = B::convolve_backward(
+            input,
+            weight,
+            Optional::of(output),
+            output_grad,
+            inputs.options,
+            wanted,
+        );
+        for (node, gradient) in [
+            (input_node, gradients.input),
+            (weight_node, gradients.weight),
+            (bias_node, gradients.bias),
+            (residual_node, gradients.residual),
+        ] {
+            if let (Some(node), Optional::Given(gradient)) = (node, gradient) {
+                registry.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct PoolBackward;
+
+impl<B: ConvolutionOps> Backward<B, 1> for PoolBackward {
+    type State = (NodeId, Pool);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        registry: &mut Registry,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let (input, pool) = ops.state;
+        let input = checkpointer.retrieve_node_output::<FloatTensor<B>>(input);
+        unary::<B, _>(ops.parents, ops.node, registry, |grad| B::pool_backward(input, grad, pool));
+    }
+}
+
+#[derive(Debug)]
+struct LogisticBackward;
+
+impl<B: ConvolutionOps> Backward<B, 1> for LogisticBackward {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, registry: &mut Registry, _: &mut Checkpointer) {
+        let output = ops.state;
+        unary::<B, _>(ops.parents, ops.node, registry, |grad| B::logistic_backward(output, grad));
+    }
+}

@@ -1,0 +1,52 @@
+//! Flex: the CPU backend that Burn recommends.
+
+use burn::backend::{Flex, tensor::FloatTensor};
+
+use super::cpu;
+use crate::ops::{Convolution, ConvolutionOps, Gradients, Optional, Pool, Wanted};
+
+impl ConvolutionOps for Flex {
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Optional<Self>,
+        residual: Optional<Self>,
+        options: Convolution,
+    ) -> FloatTensor<Self> {
+        cpu::convolve::<Self>(input, weight, bias.get(), residual.get(), options)
+    }
+
+    fn convolve_backward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        output: Optional<Self>,
+        output_grad: FloatTensor<Self>,
+        options: Convolution,
+        wanted: Wanted,
+    ) -> Gradients<Self> {
+        cpu::convolve_backward::<Self>(input, weight, output.get(), output_grad, options, wanted)
+    }
+
+    fn pool(input: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self> {
+        cpu::pool::<Self>(input, pool)
+    }
+
+    fn pool_backward(
+        input: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        pool: Pool,
+    ) -> FloatTensor<Self> {
+        cpu::pool_backward::<Self>(input, output_grad, pool)
+    }
+
+    fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        cpu::logistic::<Self>(input)
+    }
+
+    fn logistic_backward(
+        output: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        cpu::logistic_backward::<Self>(output, output_grad)
+    }
+}

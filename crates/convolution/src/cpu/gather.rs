@@ -1,0 +1,618 @@
+//! The output of a convolution, and the gradient of its input: an implicit matrix product.
+//!
+//! A tile's rows are positions of the result, its columns channels. What a row is multiplied with, the
+//! window around its position, is never written out as the row of a matrix (im2col): with the channels
+//! last in memory a row of the window is one stretch of values, and rows of a tile lie equally far
+//! apart. So a tile is told where its first row's stretches begin, and how far the next row is.
+//!
+//! Rows lie along one of two axes:
+//! - **along a line of the image**, whose ends see padding: the image is copied with its padding first;
+//! - **along the images of the batch**, all at one position: no padding is multiplied with. This is for
+//!   small images, of which the padding would be a large part.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    geometry::{Axis, Geometry},
+    panels::Panels,
+    scratch::{Shared, with_scratch},
+    simd::{Isa, Simd, with_isa},
+    tile::{Dot, Finish, Segment, enter_tile},
+};
+
+/// A tensor `[batch, channels, height, width]` that is read, wherever its values lie.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// From the first value on.
+    pub values: &'a [f32],
+    /// From one image, channel, row, column to the next.
+    pub strides: [usize; 4],
+}
+
+impl<'a> Source<'a> {
+    /// One whose channels are last in memory, without gaps.
+    pub fn channels_last(values: &'a [f32], [channels, height, width]: [usize; 3]) -> Self {
+        Self { values, strides: [height * width * channels, 1, width * channels, channels] }
+    }
+
+    /// The same without the channels before one.
+    pub fn skip_channels(self, channel: usize) -> Self {
+        Self { values: &self.values[channel * self.strides[1]..], ..self }
+    }
+
+    /// Checks that channels are neighbours and that the last value is there.
+    ///
+    /// # Panics
+    ///
+    /// If not.
+    pub fn assert_channels_last(&self, [batch, channels, height, width]: [usize; 4]) {
+        let [n, c, y, x] = self.strides;
+        assert!(c == 1 || channels == 1, "channels are last in memory");
+        if batch * channels * height * width > 0 {
+            let last = (batch - 1) * n + channels - 1 + (height - 1) * y + (width - 1) * x;
+            assert!(self.values.len() > last, "the tensor is all there");
+        }
+    }
+
+    fn is_channels_last(&self, [channels, height, width]: [usize; 3]) -> bool {
+        let Source { strides, .. } = Self::channels_last(&[], [channels, height, width]);
+        self.strides == strides
+            || channels == 1 && self.strides[2..] == strides[2..] && self.strides[0] == strides[0]
+    }
+}
+
+/// A convolution to be computed position by position.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub batch: usize,
+    /// Channels that are summed over.
+    pub depth: usize,
+    /// Channels that are computed.
+    pub columns: usize,
+    /// Height and width of what is read.
+    pub source: [usize; 2],
+    /// Height and width of what is written.
+    pub target: [usize; 2],
+    pub phases: Vec<[Axis; 2]>,
+}
+
+impl Problem {
+    /// The output.
+    pub fn forward(geometry: &Geometry) -> Self {
+        Self {
+            batch: geometry.batch,
+            depth: geometry.inputs,
+            columns: geometry.outputs,
+            source: geometry.size,
+            target: geometry.output,
+            phases: vec![geometry.forward()],
+        }
+    }
+
+    /// The gradient of the input.
+    pub fn backward(geometry: &Geometry) -> Self {
+        Self {
+            batch: geometry.batch,
+            depth: geometry.outputs,
+            columns: geometry.inputs,
+            source: geometry.output,
+            target: geometry.size,
+            phases: geometry.backward(),
+        }
+    }
+
+    /// The places of the window in the order in which the weights are packed.
+    pub fn taps(&self, kernel_width: usize) -> Vec<usize> {
+        let taps = self.phases.iter().flat_map(|[y, x]| {
+            y.taps.iter().flat_map(|y| x.taps.iter().map(|x| y.index * kernel_width + x.index))
+        });
+        taps.collect()
+    }
+
+    /// Multiplications per image and column, with rows of tiles along a line or along the batch.
+    fn work(&self, along: Along, isa: Isa, vectors: usize) -> usize {
+        let most = isa.rows(vectors);
+        let lines =
+            |axis: &Axis| -> usize { axis.taps.iter().map(|tap| axis.valid(*tap).len()).sum() };
+        let work = self.phases.iter().map(|[y, x]| match along {
+            Along::Line => lines(y) * x.taps.len() * tiles_cost(x.grid, most),
+            Along::Batch => {
+                let images = self.batch.div_ceil(self.batch.div_ceil(most));
+                lines(y) * lines(x) * tiles_cost(images, most) / images
+            }
+        });
+        work.sum::<usize>() * self.depth
+    }
+}
+
+/// Where the rows of a tile lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Along {
+    Line,
+    Batch,
+}
+
+/// Rows that tiles take the time of: those of one or two rows wait for their sums.
+fn tiles_cost(rows: usize, most: usize) -> usize {
+    split(rows, rows.div_ceil(most)).map(|tile| tile.len().max(4.min(most))).sum()
+}
+
+/// `0..length` in so many parts, as equal as can be.
+pub fn split(length: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..parts).map(move |part| part_of(length, parts, part))
+}
+
+fn part_of(length: usize, parts: usize, part: usize) -> Range<usize> {
+    let start = |part: usize| part * (length / parts) + part.min(length % parts);
+    start(part)..start(part + 1)
+}
+
+/// Pixels of a tile row of a pointwise convolution, whose images are one long line: a multiple of every
+/// tile's rows.
+const LINE: usize = 168;
+
+/// Multiplications below which a task is not worth its own, and the tasks that are enough.
+const TASK: usize = 1 << 19;
+const TASKS: usize = 48;
+
+/// How a problem is cut into tasks: by its shape, never by the number of threads.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    problem: Problem,
+    panels: Panels,
+    along: Along,
+    /// Whether the source is copied, into lines that are padded, or whose distance suits the cache.
+    copies: bool,
+    /// All pixels, where the images are one line.
+    pixels: Option<usize>,
+    groups: usize,
+    bands: usize,
+    chunks: usize,
+    isa: Isa,
+}
+
+impl Plan {
+    /// For a source that lies so in memory.
+    pub fn new(mut problem: Problem, source: &Source, isa: Isa) -> Self {
+        let isa = isa.for_row(problem.columns);
+        let [height, width] = problem.source;
+        let dense = source.is_channels_last([problem.depth, height, width]);
+        let pointwise = dense
+            && matches!(&problem.phases[..], [[y, x]] if y.step == 1 && x.step == 1
+                && y.taps.len() == 1 && x.taps.len() == 1 && problem.source == problem.target);
+        let mut pixels = None;
+        if pointwise {
+            let total = problem.batch * height * width;
+            pixels = Some(total);
+            let mut axis = problem.phases[0][1].clone();
+            (axis.source, axis.grid) = (LINE, LINE);
+            let one = Axis { source: 1, grid: 1, ..axis.clone() };
+            problem = Problem {
+                batch: total.div_ceil(LINE),
+                source: [1, LINE],
+                target: [1, LINE],
+                phases: vec![[one, axis]],
+                ..problem
+            };
+        }
+        let panels = Panels::new(problem.columns, isa);
+        let vectors = panels.get(0).vectors;
+        let line = problem.work(Along::Line, isa, vectors);
+        let batch = problem.work(Along::Batch, isa, vectors);
+        let along = match pixels.is_none() && batch * 20 < line * 19 {
+            true => Along::Batch,
+            false => Along::Line,
+        };
+        let padded = problem.phases.iter().any(|[_, x]| x.padding() != [0, 0]);
+        let step = problem.phases[0][1].step;
+        let strides = source.strides;
+        let copies = match along {
+            Along::Line => {
+                padded || strides[1] != 1 && problem.depth > 1 || collides(strides[3] * step)
+            }
+            Along::Batch => true,
+        };
+        let work = line.min(batch) * problem.columns;
+        let wanted = (work * problem.batch / TASK).clamp(1, TASKS);
+        let groups = match along {
+            Along::Line => wanted.min(problem.batch),
+            Along::Batch => problem.batch.div_ceil(isa.rows(vectors)),
+        };
+        let rows = problem.phases.iter().map(|[y, _]| y.grid).max().unwrap_or(1);
+        let (most_bands, most_chunks) = (rows.div_ceil(4), panels.count());
+        let (bands, chunks);
+        let missing = |tasks: usize| wanted.div_ceil(groups * tasks);
+        match along {
+            Along::Line => {
+                bands = missing(1).clamp(1, most_bands);
+                chunks = missing(bands).clamp(1, most_chunks);
+            }
+            Along::Batch => {
+                chunks = missing(1).clamp(1, most_chunks);
+                bands = missing(chunks).clamp(1, rows);
+            }
+        }
+        Self { problem, panels, along, copies, pixels, groups, bands, chunks, isa }
+    }
+
+    /// In how many tasks.
+    pub fn tasks(&self) -> usize {
+        self.groups * self.bands * self.chunks
+    }
+
+    /// How the weights are packed.
+    pub fn panels(&self) -> (Panels, Isa) {
+        (self.panels, self.isa)
+    }
+
+    /// Computes it: `target` is `[batch, height, width, columns]`, every value of which is written.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is too short.
+    pub fn run(
+        &self,
+        source: Source,
+        panels: &[f32],
+        target: Shared,
+        length: usize,
+        finish: Finished,
+    ) {
+        let Problem { batch, depth, columns, .. } = self.problem;
+        let [height, width] = self.problem.target;
+        let pixels = self.pixels.unwrap_or(batch * height * width);
+        assert_eq!(length, pixels * columns, "the result has a place");
+        let rows: usize =
+            self.problem.phases.iter().map(|[y, x]| y.taps.len() * x.taps.len()).sum();
+        assert!(panels.len() >= self.panels.len(rows * depth), "all weights are packed");
+        if pixels > 0 {
+            let [h, w] = self.problem.source;
+            let last = match self.pixels {
+                Some(pixels) => pixels * depth - 1,
+                None => {
+                    let [n, c, y, x] = source.strides;
+                    (batch - 1) * n + (depth - 1) * c + (h - 1) * y + (w - 1) * x
+                }
+            };
+            assert!(source.values.len() > last, "the source is all there");
+        }
+        for values in [finish.bias, finish.residual].into_iter().flatten() {
+            assert!(values.len() >= columns.min(length), "bias and residual are all there");
+        }
+        let source = match self.pixels {
+            Some(_) => Source::channels_last(source.values, [depth, 1, LINE]),
+            None => source,
+        };
+        (0..self.tasks()).into_par_iter().with_max_len(1).for_each(|task| {
+            let (task, chunk) = (task / self.chunks, task % self.chunks);
+            let (group, band) = (task / self.bands, task % self.bands);
+            let task = Task {
+                plan: self,
+                images: part_of(batch, self.groups, group),
+                band,
+                panels: part_of(self.panels.count(), self.chunks, chunk),
+                source,
+                weights: panels,
+                target,
+                finish,
+            };
+            // SAFETY: `isa` is one that the processor has; the slices are long enough, as checked
+            // above; no other task has the same images, band and panels.
+            unsafe { with_isa!(self.isa, S => task.run::<S>()) }
+        });
+    }
+}
+
+/// What is done with a finished result.
+#[derive(Clone, Copy, Default)]
+pub struct Finished<'a> {
+    /// Added to every position, padded to whole vectors.
+    pub bias: Option<&'a [f32]>,
+    /// Added; lies as the result.
+    pub residual: Option<&'a [f32]>,
+    /// ReLU, last.
+    pub relu: bool,
+}
+
+/// Whether rows so many values apart fall into the same few sets of a cache.
+fn collides(stride: usize) -> bool {
+    stride.is_multiple_of(512)
+}
+
+/// Part of a plan.
+struct Task<'a> {
+    plan: &'a Plan,
+    images: Range<usize>,
+    band: usize,
+    panels: Range<usize>,
+    source: Source<'a>,
+    weights: &'a [f32],
+    target: Shared,
+    finish: Finished<'a>,
+}
+
+/// Where a pixel lies that tiles read: `image * strides[0] + (y - top) * strides[1] + (x + left) *
+/// strides[2]`.
+struct Read {
+    start: *const f32,
+    strides: [usize; 3],
+    top: usize,
+    left: usize,
+}
+
+impl Task<'_> {
+    /// # Safety
+    ///
+    /// As [`Plan::run`] makes sure.
+    unsafe fn run<S: Simd>(&self) {
+        let Plan { problem, along, bands, copies, .. } = self.plan;
+        let rows = |[y, _]: &[Axis; 2]| part_of(y.grid, *bands, self.band);
+        let reads = problem.phases.iter().map(|phase| phase[0].reads(rows(phase)));
+        let read = reads.filter(|reads| !reads.is_empty());
+        let read = read.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0);
+        if !copies {
+            let [image, _, y, x] = self.source.strides;
+            let start = self.images.start * image + read.start * y;
+            let read = Read {
+                start: self.source.values[start.min(self.source.values.len())..].as_ptr(),
+                strides: [image, y, x],
+                top: read.start,
+                left: 0,
+            };
+            return unsafe { self.tiles::<S>(&read) };
+        }
+        let images = self.images.len();
+        let padding = problem.phases.iter().map(|[_, x]| x.padding());
+        let [left, right] =
+            padding.fold([0, 0], |[a, b], [left, right]| [a.max(left), b.max(right)]);
+        let (depth, width) = (problem.depth, problem.source[1]);
+        let apart =
+            |stride: usize, step: usize| stride + if collides(stride * step) { 16 } else { 0 };
+        let (strides, length, left) = match along {
+            Along::Line => {
+                let step = problem.phases[0][1].step;
+                let pixel = apart(depth, step);
+                let line = (left + width + right) * pixel;
+                ([read.len() * line, line, pixel], images * read.len() * line, left)
+            }
+            Along::Batch => {
+                let image = apart(depth, 1);
+                let pixel = images * image;
+                ([image, width * pixel, pixel], read.len() * width * pixel, 0)
+            }
+        };
+        with_scratch(length, |copy| {
+            unsafe { self.copy(read.clone(), left, right, strides, copy) };
+            let read = Read { start: copy.as_ptr(), strides, top: read.start, left };
+            unsafe { self.tiles::<S>(&read) };
+        });
+    }
+
+    /// Copies the lines `read` of the images, with padding to the left and to the right.
+    ///
+    /// # Safety
+    ///
+    /// `copy` has a place for every pixel.
+    unsafe fn copy(
+        &self,
+        read: Range<usize>,
+        left: usize,
+        right: usize,
+        strides: [usize; 3],
+        copy: &mut [f32],
+    ) {
+        let problem = &self.plan.problem;
+        let (depth, width) = (problem.depth, problem.source[1]);
+        let [image_stride, channel, row, column] = self.source.strides;
+        let right = if self.plan.along == Along::Line { right } else { 0 };
+        for (index, image) in self.images.clone().enumerate() {
+            let width = self.line(image, width);
+            for (line, y) in read.clone().enumerate() {
+                let to = index * strides[0] + line * strides[1];
+                let from = image * image_stride + y * row;
+                for x in (0..left).chain(left + width..left + width + right) {
+                    copy[to + x * strides[2]..][..depth].fill(0.0);
+                }
+                let to = to + left * strides[2];
+                if (channel == 1 || depth == 1) && column == depth && strides[2] == depth {
+                    let from = &self.source.values[from..][..width * depth];
+                    copy[to..][..width * depth].copy_from_slice(from);
+                } else if channel == 1 || depth == 1 {
+                    for x in 0..width {
+                        let from = &self.source.values[from + x * column..][..depth];
+                        copy[to + x * strides[2]..][..depth].copy_from_slice(from);
+                    }
+                } else {
+                    for c in 0..depth {
+                        let from = &self.source.values[from + c * channel..];
+                        for x in 0..width {
+                            copy[to + x * strides[2] + c] = from[x * column];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many pixels a line of an image has.
+    fn line(&self, image: usize, line: usize) -> usize {
+        self.plan.pixels.map_or(line, |pixels| (pixels - image * LINE).min(line))
+    }
+
+    /// # Safety
+    ///
+    /// `read` has all that the taps read.
+    unsafe fn tiles<S: Simd>(&self, read: &Read) {
+        let Plan { problem, panels, along, .. } = self.plan;
+        let mut segments = Vec::with_capacity(
+            problem.phases.iter().map(|[y, x]| y.taps.len() * x.taps.len()).max().unwrap_or(0),
+        );
+        for panel in self.panels.clone() {
+            // The rows of weights before those of the phase.
+            let mut before = 0;
+            for [y, x] in &problem.phases {
+                for row in part_of(y.grid, self.plan.bands, self.band) {
+                    match along {
+                        Along::Line => {
+                            self.segments(
+                                &mut segments,
+                                [y, x],
+                                [row, 0],
+                                0..x.taps.len(),
+                                read,
+                                before,
+                            );
+                            for (index, image) in self.images.clone().enumerate() {
+                                let line = self.line(image, x.grid);
+                                let from = read.strides[2] * x.step;
+                                for tile in
+                                    split(line, line.div_ceil(panels_rows::<S>(*panels, panel)))
+                                {
+                                    let a = index * read.strides[0] + tile.start * from;
+                                    unsafe {
+                                        let at = self.target(image, [y, x], [row, tile.start]);
+                                        let next = x.stride * problem.columns;
+                                        self.tile::<S>(
+                                            panel,
+                                            &segments,
+                                            (read.start.add(a), from),
+                                            tile.len(),
+                                            (at, next),
+                                        );
+                                    }
+                                }
+                            }
+                        }
+                        Along::Batch => {
+                            for column in 0..x.grid {
+                                self.segments(
+                                    &mut segments,
+                                    [y, x],
+                                    [row, column],
+                                    x.taps_at(column),
+                                    read,
+                                    before,
+                                );
+                                let images = self.images.len();
+                                let image = problem.target[0] * problem.target[1] * problem.columns;
+                                for tile in
+                                    split(images, images.div_ceil(panels_rows::<S>(*panels, panel)))
+                                {
+                                    unsafe {
+                                        let a = read.start.add(tile.start * read.strides[0]);
+                                        let at = self.target(
+                                            self.images.start + tile.start,
+                                            [y, x],
+                                            [row, column],
+                                        );
+                                        self.tile::<S>(
+                                            panel,
+                                            &segments,
+                                            (a, read.strides[0]),
+                                            tile.len(),
+                                            (at, image),
+                                        );
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                before += y.taps.len() * x.taps.len();
+            }
+        }
+    }
+
+    /// What a position is the sum of, of the places of the window that `across` says.
+    fn segments(
+        &self,
+        segments: &mut Vec<Segment>,
+        [y, x]: [&Axis; 2],
+        [row, column]: [usize; 2],
+        across: Range<usize>,
+        read: &Read,
+        before: usize,
+    ) {
+        let depth = self.plan.problem.depth;
+        segments.clear();
+        let [_, line, pixel] = read.strides;
+        for down in y.taps_at(row) {
+            let source = ((row * y.step) as isize + y.taps[down].offset) as usize;
+            let weights = (before + down * x.taps.len()) * depth;
+            let reads = |across: usize| {
+                (column * x.step) as isize + x.taps[across].offset + read.left as isize
+            };
+            if pixel == depth && !across.is_empty() {
+                segments.push(Segment {
+                    a: (source - read.top) * line + reads(across.start) as usize * pixel,
+                    b: weights + across.start * depth,
+                    k: across.len() * depth,
+                });
+                continue;
+            }
+            for across in across.clone() {
+                segments.push(Segment {
+                    a: (source - read.top) * line + reads(across) as usize * pixel,
+                    b: weights + across * depth,
+                    k: depth,
+                });
+            }
+        }
+    }
+
+    /// Where a position's result lies.
+    fn target(&self, image: usize, [y, x]: [&Axis; 2], [row, column]: [usize; 2]) -> usize {
+        let [height, width] = self.plan.problem.target;
+        let (row, column) = (y.first + row * y.stride, x.first + column * x.stride);
+        ((image * height + row) * width + column) * self.plan.problem.columns
+    }
+
+    /// # Safety
+    ///
+    /// As [`Dot`] needs it.
+    unsafe fn tile<S: Simd>(
+        &self,
+        panel: usize,
+        segments: &[Segment],
+        (a, a_stride): (*const f32, usize),
+        rows: usize,
+        (at, next): (usize, usize),
+    ) {
+        let problem = &self.plan.problem;
+        let depth: usize =
+            problem.phases.iter().map(|[y, x]| y.taps.len() * x.taps.len()).sum::<usize>()
+                * problem.depth;
+        let start = self.plan.panels.start(panel, depth);
+        let panel = self.plan.panels.get(panel);
+        let offset = |values: Option<&[f32]>, at: usize| {
+            values.map_or(std::ptr::null(), |values| unsafe { values.as_ptr().add(at) })
+        };
+        unsafe {
+            enter_tile!(
+                S,
+                rows,
+                panel.vectors,
+                Dot {
+                    segments,
+                    a,
+                    a_stride,
+                    b: self.weights.as_ptr().add(start),
+                    output: self.target.at(at + panel.first),
+                    output_stride: next,
+                    columns: panel.columns,
+                    finish: Finish {
+                        bias: offset(self.finish.bias, panel.first),
+                        residual: offset(self.finish.residual, at + panel.first),
+                        relu: self.finish.relu,
+                    },
+                }
+            );
+        }
+    }
+}
+
+fn panels_rows<S: Simd>(panels: Panels, panel: usize) -> usize {
+    if panels.get(panel).vectors == 1 { S::NARROW_ROWS } else { S::ROWS }
+}

@@ -1,0 +1,145 @@
+//! Which input a window touches: the arithmetic of one axis, and of the whole convolution.
+
+use std::ops::Range;
+
+/// The sizes of a convolution, of all tensors that take part in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Images.
+    pub batch: usize,
+    /// Channels of the input.
+    pub inputs: usize,
+    /// Channels of the output.
+    pub outputs: usize,
+    /// Height and width of the input.
+    pub size: [usize; 2],
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// How far the window moves, down and to the right.
+    pub stride: [usize; 2],
+    /// Pixels added at the top and at the left.
+    pub padding: [usize; 2],
+    /// Height and width of the output; what is added at the bottom and at the right follows.
+    pub output: [usize; 2],
+}
+
+impl Geometry {
+    /// Positions of the window.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Values of the weights.
+    pub fn weight_len(&self) -> usize {
+        self.taps() * self.inputs * self.outputs
+    }
+
+    /// Both axes of the output as it reads the input.
+    pub fn forward(&self) -> [Axis; 2] {
+        [0, 1].map(|axis| Axis {
+            source: self.size[axis],
+            grid: self.output[axis],
+            step: self.stride[axis],
+            taps: (0..self.kernel[axis])
+                .map(|k| Tap { offset: k as isize - self.padding[axis] as isize, index: k })
+                .collect(),
+            first: 0,
+            stride: 1,
+        })
+    }
+
+    /// The gradient of the input as it reads that of the output: pixels that are a stride apart are
+    /// touched by the same taps, and form a phase. A phase is a convolution of stride 1.
+    pub fn backward(&self) -> Vec<[Axis; 2]> {
+        let [rows, columns] = [0, 1].map(|axis| {
+            let phases = (0..self.stride[axis].min(self.size[axis])).map(move |phase| {
+                let (stride, padding) = (self.stride[axis], self.padding[axis]);
+                // Pixel `grid * stride + phase` is under tap k of the output at `grid + offset`.
+                let taps = (0..self.kernel[axis]).rev().filter_map(|k| {
+                    let distance = (phase + padding) as isize - k as isize;
+                    let stride = stride as isize;
+                    (distance % stride == 0).then(|| Tap { offset: distance / stride, index: k })
+                });
+                Axis {
+                    source: self.output[axis],
+                    grid: (self.size[axis] - phase).div_ceil(stride),
+                    step: 1,
+                    taps: taps.collect(),
+                    first: phase,
+                    stride,
+                }
+            });
+            phases.collect::<Vec<_>>()
+        });
+        rows.iter()
+            .flat_map(|row| columns.iter().map(move |column| [row.clone(), column.clone()]))
+            .collect()
+    }
+}
+
+/// One position of the window along an axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Tap {
+    /// Which source it reads, from the one at `grid * step`.
+    pub offset: isize,
+    /// Its place in the window.
+    pub index: usize,
+}
+
+/// One axis of what is computed: position `grid` reads the source at `grid * step + offset` for every
+/// tap, and lies at `first + grid * stride`.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Length of what is read.
+    pub source: usize,
+    /// Positions.
+    pub grid: usize,
+    /// How far in the source from one position to the next.
+    pub step: usize,
+    /// With rising offsets.
+    pub taps: Vec<Tap>,
+    /// Where the first position is written.
+    pub first: usize,
+    /// How far the next one is from it.
+    pub stride: usize,
+}
+
+impl Axis {
+    /// The positions at which a tap reads the source, and not its padding.
+    pub fn valid(&self, tap: Tap) -> Range<usize> {
+        let step = self.step as isize;
+        let begin = (-tap.offset).max(0) as usize;
+        let begin = begin.div_ceil(self.step).min(self.grid);
+        let end = (self.source as isize - 1 - tap.offset).div_euclid(step) + 1;
+        begin..(end.clamp(begin as isize, self.grid as isize) as usize)
+    }
+
+    /// The taps that read the source at a position: a range, as offsets rise by one.
+    pub fn taps_at(&self, position: usize) -> Range<usize> {
+        let reads = |tap: &Tap| (position * self.step) as isize + tap.offset;
+        let begin = self.taps.partition_point(|tap| reads(tap) < 0);
+        let end = self.taps.partition_point(|tap| reads(tap) < self.source as isize);
+        begin..end.max(begin)
+    }
+
+    /// The sources that positions read, without padding.
+    pub fn reads(&self, positions: Range<usize>) -> Range<usize> {
+        let (Some(first), Some(last)) = (self.taps.first(), self.taps.last()) else { return 0..0 };
+        if positions.is_empty() {
+            return 0..0;
+        }
+        let begin = (positions.start * self.step) as isize + first.offset;
+        let end = ((positions.end - 1) * self.step) as isize + last.offset + 1;
+        let begin = begin.clamp(0, self.source as isize) as usize;
+        begin..(end.clamp(begin as isize, self.source as isize) as usize)
+    }
+
+    /// How far positions read beyond the source: before it and after it.
+    pub fn padding(&self) -> [usize; 2] {
+        let (Some(first), Some(last)) = (self.taps.first(), self.taps.last()) else {
+            return [0, 0];
+        };
+        let end = (self.grid.saturating_sub(1) * self.step) as isize + last.offset + 1;
+        [(-first.offset).max(0) as usize, (end - self.source as isize).max(0) as usize]
+    }
+}

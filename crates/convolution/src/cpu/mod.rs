@@ -1,0 +1,174 @@
+//! The kernels, on slices: they know nothing of tensors.
+
+use std::mem::MaybeUninit;
+
+use cpu_tensors::{PARALLEL, collect};
+use rayon::prelude::*;
+
+use gather::{Finished, Source};
+use geometry::Geometry;
+use panels::Weights;
+use scratch::{Shared, with_scratch};
+use simd::Isa;
+
+pub mod gather;
+pub mod geometry;
+pub mod panels;
+pub mod pool;
+pub mod scratch;
+pub mod sigmoid;
+pub mod simd;
+pub mod tile;
+pub mod weights;
+pub mod winograd;
+
+pub use weights::FEW;
+
+/// A vector of which `fill` writes every value.
+fn filled(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    // SAFETY: the kernels of this module write every value of what they compute.
+    unsafe { collect(length, fill) }.0
+}
+
+/// The output `[batch, height, width, outputs]` of a convolution, with weights `[outputs, inputs,
+/// height, width]`.
+pub fn forward(
+    geometry: &Geometry,
+    input: Source,
+    weight: &[f32],
+    finish: Finished,
+    winograd: bool,
+    isa: Isa,
+) -> Vec<f32> {
+    let taps = geometry.taps();
+    let weights = Weights { values: weight, n: geometry.inputs * taps, k: taps, tap: 1 };
+    let computed = winograd::Problem::forward(geometry);
+    let computed = computed.filter(|problem| winograd && problem.wins());
+    gather(geometry, gather::Problem::forward(geometry), computed, input, weights, finish, isa)
+}
+
+/// The gradient of the input `[batch, height, width, inputs]`, given that of the output.
+pub fn input_gradient(
+    geometry: &Geometry,
+    gradient: Source,
+    weight: &[f32],
+    winograd: bool,
+    isa: Isa,
+) -> Vec<f32> {
+    let taps = geometry.taps();
+    let weights = Weights { values: weight, n: taps, k: geometry.inputs * taps, tap: 1 };
+    let computed = winograd::Problem::backward(geometry);
+    let computed = computed.filter(|problem| winograd && problem.wins());
+    let problem = gather::Problem::backward(geometry);
+    gather(geometry, problem, computed, gradient, weights, Finished::default(), isa)
+}
+
+fn gather(
+    geometry: &Geometry,
+    direct: gather::Problem,
+    winograd: Option<winograd::Problem>,
+    source: Source,
+    weights: Weights,
+    finish: Finished,
+    isa: Isa,
+) -> Vec<f32> {
+    let (depth, columns) = (direct.depth, direct.columns);
+    let length = direct.batch * direct.target[0] * direct.target[1] * columns;
+    // The window is turned around where the source is the output's gradient.
+    let taps = direct.taps(geometry.kernel[1]);
+    let pad = |panels| finish.bias.map(|bias| panels::pad(bias, panels));
+    filled(length, |target| {
+        let target = Shared::uninit(target);
+        match winograd {
+            Some(problem) => {
+                let plan = winograd::Plan::new(problem, isa);
+                let (panels, isa) = plan.panels();
+                let bias = pad(panels);
+                let finish = Finished { bias: bias.as_deref(), ..finish };
+                with_scratch(winograd::weights_len(panels, depth), |transformed| {
+                    with_scratch(panels.len(taps.len() * depth), |packed| {
+                        panels::pack(weights, &taps, depth, panels, packed);
+                        winograd::transform_weights(packed, depth, panels, isa, transformed);
+                    });
+                    plan.run(source, transformed, target, length, finish);
+                });
+            }
+            None => {
+                let plan = gather::Plan::new(direct, &source, isa);
+                let (panels, _) = plan.panels();
+                let bias = pad(panels);
+                let finish = Finished { bias: bias.as_deref(), ..finish };
+                with_scratch(panels.len(taps.len() * depth), |packed| {
+                    panels::pack(weights, &taps, depth, panels, packed);
+                    plan.run(source, packed, target, length, finish);
+                });
+            }
+        }
+    })
+}
+
+/// The gradient of the weights `[outputs, inputs, height, width]` and, if wanted, of the bias.
+pub fn weight_gradient(
+    geometry: &Geometry,
+    input: Source,
+    gradient: Source,
+    bias: bool,
+    winograd: bool,
+    isa: Isa,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let layout = weights::Layout::of(geometry);
+    let plan = winograd.then(|| winograd::WeightPlan::new(geometry, isa)).flatten();
+    if let Some(plan) = plan.filter(|plan| plan.wins()) {
+        let weights = filled(geometry.weight_len(), |weights| {
+            plan.run(input, gradient, weights, layout);
+        });
+        return (weights, bias.then(|| sum_of_positions(geometry, gradient)));
+    }
+    let plan = weights::Plan::new(geometry, isa);
+    let mut of_bias = None;
+    let weights = filled(geometry.weight_len(), |weights| match bias {
+        true => {
+            of_bias = Some(filled(geometry.outputs, |bias| {
+                plan.run(input, gradient, weights, layout, Some(bias));
+            }));
+        }
+        false => plan.run(input, gradient, weights, layout, None),
+    });
+    (weights, of_bias)
+}
+
+/// The sum of each output channel over all positions, in one order whatever the number of threads.
+fn sum_of_positions(geometry: &Geometry, gradient: Source) -> Vec<f32> {
+    let Geometry { batch, outputs, output: [height, width], .. } = *geometry;
+    let [image, channel, row, column] = gradient.strides;
+    let sum_of = |index: usize| {
+        let mut sums = vec![0.0; outputs];
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let values = &gradient.values[index * image + y * row + x * column..];
+            match channel {
+                1 => sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
+                _ => sums
+                    .iter_mut()
+                    .zip(values.iter().step_by(channel))
+                    .for_each(|(sum, value)| *sum += value),
+            }
+        }
+        sums
+    };
+    let parts: Vec<_> = (0..batch).into_par_iter().map(sum_of).collect();
+    let mut total = vec![0.0; outputs];
+    for part in parts {
+        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+    }
+    total
+}
+
+/// Sets a gradient to zero where the ReLU's output is. Where that is NaN, it passes.
+pub fn relu_backward(output: &[f32], gradient: &mut [f32]) {
+    let chunks = gradient.par_chunks_mut(PARALLEL).zip(output.par_chunks(PARALLEL));
+    chunks.for_each(|(gradient, output)| {
+        for (gradient, output) in gradient.iter_mut().zip(output) {
+            *gradient = if *output <= 0.0 { 0.0 } else { *gradient };
+        }
+    });
+}

@@ -1,0 +1,189 @@
+//! Pooling over height and width, of f32: the largest value or the average of each window.
+//!
+//! A tensor in either order is `planes` of `height` rows of `width` pixels of `inner` values
+//! ([`Planes`]): channels last, a pixel is all channels of a position; channels first, it is one
+//! value. A window is a range of rows and a range of columns, so pooling goes one axis at a time:
+//! [`rows::down`] reduces the rows of a window to one line, elementwise, and [`rows::across`] the
+//! pixels of that line. The sum of a window is thus the sum of its columns' sums in both orders,
+//! which therefore give the same bits.
+//!
+//! Tasks are stretches of whole rows of what is written. Their size follows from the shape alone.
+
+mod average;
+mod max;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::{mem::MaybeUninit, ops::Range};
+
+use cpu_tensors::{Order, collect, map_tasks};
+
+use crate::ops::Pool2d;
+
+pub use average::{adaptive_average, adaptive_average_backward, average, average_backward};
+pub use max::{max, max_backward};
+
+impl Pool2d {
+    /// The size of the output for an image.
+    ///
+    /// # Panics
+    ///
+    /// If a window is larger than the image with its padding, or a kernel or a stride is 0.
+    pub fn output_size(&self, size: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let (kernel, stride, padding) = self.of(axis);
+            let padded = size[axis] + 2 * padding;
+            assert!(kernel > 0 && stride > 0, "a kernel or a stride of 0: {self:?}");
+            assert!(kernel <= padded, "windows of {self:?} are larger than the image {size:?}");
+            if !self.ceil {
+                return (padded - kernel) / stride + 1;
+            }
+            let last = (padded - kernel).div_ceil(stride);
+            last + usize::from(last * stride < size[axis] + padding)
+        })
+    }
+
+    /// The kernel, the stride and the padding of an axis.
+    fn of(&self, axis: usize) -> (usize, usize, usize) {
+        (self.kernel[axis], self.stride[axis], self.padding[axis])
+    }
+
+    /// The windows along both axes of an image.
+    fn windows(&self, size: [usize; 2]) -> [Windows; 2] {
+        let counts = self.output_size(size);
+        [0, 1].map(|axis| {
+            let (kernel, stride, padding) = self.of(axis);
+            let inside = |position: usize| position.saturating_sub(padding).min(size[axis]);
+            let starts = (0..counts[axis]).map(|index| index * stride);
+            let window = |start: usize| inside(start)..inside(start + kernel);
+            Windows { ranges: starts.map(window).collect() }
+        })
+    }
+
+    /// How many positions of an axis a window averages over.
+    fn counts(&self, size: [usize; 2], include_padding: bool) -> [Vec<f32>; 2] {
+        let windows = self.windows(size);
+        [0, 1].map(|axis| {
+            let (kernel, stride, padding) = self.of(axis);
+            let count = |(index, range): (usize, &Range<usize>)| match include_padding {
+                true => kernel.min(size[axis] + 2 * padding - index * stride),
+                false => range.len(),
+            };
+            let windows = windows[axis].ranges.iter().enumerate();
+            windows.map(|window| count(window).max(1) as f32).collect()
+        })
+    }
+}
+
+/// The windows along one axis, cut off at the image's edges. Neither their first nor their last
+/// positions ever decrease.
+struct Windows {
+    ranges: Vec<Range<usize>>,
+}
+
+impl Windows {
+    /// Of adaptive pooling: as equal as windows that cover the image can be.
+    fn adaptive(size: usize, count: usize) -> Self {
+        let window = |index: usize| index * size / count..((index + 1) * size).div_ceil(count);
+        Self { ranges: (0..count).map(window).collect() }
+    }
+
+    /// For every position of the image, the windows that it is in.
+    fn transposed(&self, size: usize) -> Self {
+        let before = |position| self.ranges.partition_point(|window| window.end <= position);
+        let until = |position| self.ranges.partition_point(|window| window.start <= position);
+        let ranges = (0..size).map(|position| before(position)..until(position)).collect();
+        Self { ranges }
+    }
+
+    fn len(&self) -> usize {
+        self.ranges.len()
+    }
+}
+
+/// A tensor as it lies in memory: row-major `[planes, height, width, inner]`.
+#[derive(Clone, Copy)]
+struct Planes {
+    planes: usize,
+    height: usize,
+    width: usize,
+    inner: usize,
+}
+
+impl Planes {
+    /// Of a tensor `[batch, channels, height, width]`.
+    fn of([batch, channels, height, width]: [usize; 4], order: Order) -> Self {
+        let (planes, inner) = match order {
+            Order::ChannelsFirst => (batch * channels, 1),
+            Order::ChannelsLast => (batch, channels),
+        };
+        Self { planes, height, width, inner }
+    }
+
+    fn with_size(self, [height, width]: [usize; 2]) -> Self {
+        Self { height, width, ..self }
+    }
+
+    fn size(&self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
+    /// How many values a row, and a plane, is.
+    fn line(&self) -> usize {
+        self.width * self.inner
+    }
+
+    fn plane(&self) -> usize {
+        self.height * self.line()
+    }
+
+    fn elements(&self) -> usize {
+        self.planes * self.plane()
+    }
+
+    /// A row of a plane.
+    #[inline(always)]
+    fn row<'a>(&self, values: &'a [f32], plane: usize, row: usize) -> &'a [f32] {
+        let start = (plane * self.height + row) * self.line();
+        &values[start..start + self.line()]
+    }
+
+    /// Some rows of all planes, one under the other: the parts of them that are of one plane, each
+    /// with its plane and its rows there.
+    fn parts(&self, rows: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let height = self.height;
+        let planes = rows.start / height..rows.end.div_ceil(height);
+        planes.map(move |plane| {
+            let first = plane * height;
+            let start = rows.start.max(first) - first;
+            (plane, start..(rows.end - first).min(height))
+        })
+    }
+}
+
+/// About how many values a task reads and writes: they stay in a core's second-level cache.
+const TASK: usize = 1 << 15;
+
+/// A tensor whose rows `fill` writes, some at a time: it is given which, of all planes one under the
+/// other, and where to. `reads` is how many values it reads for all of them.
+fn write_rows(
+    output: Planes,
+    reads: usize,
+    fill: impl Fn(Range<usize>, &mut [MaybeUninit<f32>]) + Sync,
+) -> Vec<f32> {
+    if output.elements() == 0 {
+        return Vec::new();
+    }
+    let work = output.elements() + reads;
+    let rows = (TASK * output.planes * output.height / work).max(1);
+    let write = |values: &mut [MaybeUninit<f32>]| {
+        let tasks = values.chunks_mut(rows * output.line()).collect();
+        map_tasks(tasks, work, |task, values| {
+            let first = task * rows;
+            fill(first..first + values.len() / output.line(), values);
+        });
+    };
+    // SAFETY: the chunks are the whole tensor, and `fill` writes every value of the rows it is given.
+    unsafe { collect(output.elements(), write) }.0
+}

@@ -1,0 +1,60 @@
+//! Memory that a task needs for as long as it runs, kept by its thread for the next one.
+
+use std::cell::RefCell;
+
+/// A line of the cache.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read and written as a slice of values")] [f32; LINE]);
+
+const LINE: usize = 16;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `task` with memory for `length` values, aligned to a line of the cache. What is in it is left
+/// from before.
+pub fn with_scratch<R>(length: usize, task: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Taken out, not borrowed: a task within a task takes another.
+    let mut lines = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let needed = length.div_ceil(LINE);
+    if lines.len() < needed {
+        lines = vec![Line([0.0; LINE]); needed];
+    }
+    // SAFETY: a line is LINE values of f32, initialized, without gaps.
+    let values = unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), length) };
+    let result = task(values);
+    FREE.with_borrow_mut(|free| free.push(lines));
+    result
+}
+
+/// A pointer into a tensor that several tasks write, each to a place of its own.
+#[derive(Clone, Copy)]
+pub struct Shared(*mut f32);
+
+// SAFETY: who uses it sees to it that no two tasks touch one value.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// To the first value.
+    pub fn new(values: &mut [f32]) -> Self {
+        Self(values.as_mut_ptr())
+    }
+
+    /// To the first value that is yet to be written.
+    pub fn uninit(values: &mut [std::mem::MaybeUninit<f32>]) -> Self {
+        Self(values.as_mut_ptr().cast())
+    }
+
+    /// To a value.
+    ///
+    /// # Safety
+    ///
+    /// There are that many.
+    pub unsafe fn at(self, index: usize) -> *mut f32 {
+        unsafe { self.0.add(index) }
+    }
+}

@@ -1,0 +1,427 @@
+//! The vector instructions that the kernels are written in, and the three sets of them.
+//!
+//! A kernel is written once, for any [`Simd`], and compiled for each. The instructions of a set may
+//! run on a processor that has it only: [`Isa::best`] asks the processor, and [`Simd::enter`] is the
+//! one door through which a kernel is called with the set's instructions turned on.
+
+use std::fmt;
+
+/// A set of vector instructions.
+///
+/// # Safety of all functions
+///
+/// The processor has the instructions; pointers are valid for what is read or written there: all
+/// [`LANES`](Self::LANES) values, or the first `n` of them.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// `f32` values in a vector.
+    const LANES: usize;
+    /// Rows of a tile of two vectors: as many as leave registers for what is multiplied.
+    const ROWS: usize;
+    /// Rows of a tile of one vector.
+    const NARROW_ROWS: usize;
+    /// A vector.
+    type Vector: Copy;
+
+    /// All lanes the same.
+    unsafe fn splat(value: f32) -> Self::Vector;
+    /// From memory of any alignment.
+    unsafe fn load(from: *const f32) -> Self::Vector;
+    /// The first `n` from memory, 0 in the other lanes.
+    unsafe fn load_first(from: *const f32, n: usize) -> Self::Vector;
+    /// To memory of any alignment.
+    unsafe fn store(to: *mut f32, value: Self::Vector);
+    /// The first `n` lanes to memory.
+    unsafe fn store_first(to: *mut f32, value: Self::Vector, n: usize);
+    /// `a + b`.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a - b`.
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b`.
+    unsafe fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c`, rounded once where the processor can.
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `max(a, 0)`; a NaN stays one.
+    unsafe fn relu(a: Self::Vector) -> Self::Vector;
+
+    /// Runs a kernel with the instructions turned on.
+    unsafe fn enter<K: Kernel>(kernel: K) -> K::Output;
+}
+
+/// What is compiled once for each set of instructions. `run` is always inlined, and calls nothing
+/// that is not.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// # Safety
+    ///
+    /// The processor has the instructions of `S`; what else, each kernel says.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// Which set of instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// AVX-512: 32 registers of 16 values.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 with FMA: 16 registers of 8 values.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain Rust, in the instructions that the program is compiled for.
+    Portable,
+}
+
+impl Isa {
+    /// The best that this processor has.
+    pub fn best() -> Self {
+        Self::all().next().unwrap_or(Self::Portable)
+    }
+
+    /// All that this processor has, the best first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2,
+            Self::Portable,
+        ]
+        .into_iter()
+        .filter(|isa| isa.is_available())
+    }
+
+    fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && Self::Avx2.is_available()
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Portable => true,
+        }
+    }
+
+    /// Values in a vector.
+    pub fn lanes(self) -> usize {
+        with_isa!(self, S => S::LANES)
+    }
+
+    /// The set whose vectors a row of `n` values fills best: narrower ones where a wide one would be
+    /// half empty.
+    pub fn for_row(self, n: usize) -> Self {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if n <= Avx2::LANES => Self::Avx2,
+            isa => isa,
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+/// An expression for the [`Simd`] of an [`Isa`].
+macro_rules! with_isa {
+    ($isa:expr, $simd:ident => $value:expr) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            $crate::cpu::simd::Isa::Avx512 => {
+                type $simd = $crate::cpu::simd::Avx512;
+                $value
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::cpu::simd::Isa::Avx2 => {
+                type $simd = $crate::cpu::simd::Avx2;
+                $value
+            }
+            $crate::cpu::simd::Isa::Portable => {
+                type $simd = $crate::cpu::simd::Portable;
+                $value
+            }
+        }
+    };
+}
+pub(crate) use with_isa;
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Kernel, Simd};
+
+    /// AVX-512.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Avx512;
+
+    impl Simd for Avx512 {
+        const LANES: usize = 16;
+        const ROWS: usize = 14;
+        const NARROW_ROWS: usize = 14;
+        type Vector = __m512;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> __m512 {
+            unsafe { _mm512_maskz_loadu_ps(first(n), from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, value: __m512) {
+            unsafe { _mm512_storeu_ps(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_first(to: *mut f32, value: __m512, n: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, first(n), value) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn relu(a: __m512) -> __m512 {
+            // Of a NaN and a number, the instruction returns its second operand.
+            unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+        unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
+            unsafe { kernel.run::<Self>() }
+        }
+    }
+
+    #[inline(always)]
+    fn first(n: usize) -> __mmask16 {
+        ((1u32 << n) - 1) as __mmask16
+    }
+
+    /// AVX2 with FMA.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Avx2;
+
+    impl Simd for Avx2 {
+        const LANES: usize = 8;
+        const ROWS: usize = 6;
+        const NARROW_ROWS: usize = 12;
+        type Vector = __m256;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> __m256 {
+            unsafe { _mm256_maskload_ps(from, mask(n)) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, value: __m256) {
+            unsafe { _mm256_storeu_ps(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_first(to: *mut f32, value: __m256, n: usize) {
+            // In pieces: a masked store takes an AMD processor longer than all of them.
+            unsafe {
+                let low = _mm256_castps256_ps128(value);
+                let high = _mm256_extractf128_ps::<1>(value);
+                if n >= 8 {
+                    return _mm256_storeu_ps(to, value);
+                }
+                let (mut to, mut rest) = (to, low);
+                if n & 4 != 0 {
+                    _mm_storeu_ps(to, low);
+                    (to, rest) = (to.add(4), high);
+                }
+                if n & 2 != 0 {
+                    _mm_store_sd(to.cast(), _mm_castps_pd(rest));
+                    (to, rest) = (to.add(2), _mm_movehl_ps(rest, rest));
+                }
+                if n & 1 != 0 {
+                    _mm_store_ss(to, rest);
+                }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        unsafe fn relu(a: __m256) -> __m256 {
+            // Of a NaN and a number, the instruction returns its second operand.
+            unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
+            unsafe { kernel.run::<Self>() }
+        }
+    }
+
+    /// All bits set in the first `n` lanes.
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __m256i {
+        const BITS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // From 8 - n on there are 8 values, for n is at most 8.
+        unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - n.min(8)).cast()) }
+    }
+}
+
+/// Plain Rust over arrays, which the compiler turns into whatever vectors it may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable;
+
+impl Portable {
+    #[inline(always)]
+    fn zip(a: [f32; 8], b: [f32; 8], of: impl Fn(f32, f32) -> f32) -> [f32; 8] {
+        let mut result = a;
+        for lane in 0..8 {
+            result[lane] = of(a[lane], b[lane]);
+        }
+        result
+    }
+}
+
+impl Simd for Portable {
+    const LANES: usize = 8;
+    const ROWS: usize = 2;
+    const NARROW_ROWS: usize = 4;
+    type Vector = [f32; 8];
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> [f32; 8] {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> [f32; 8] {
+        unsafe { from.cast::<[f32; 8]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> [f32; 8] {
+        let mut value = [0.0; 8];
+        for (lane, value) in value.iter_mut().enumerate().take(n) {
+            *value = unsafe { *from.add(lane) };
+        }
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: [f32; 8]) {
+        unsafe { to.cast::<[f32; 8]>().write(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(to: *mut f32, value: [f32; 8], n: usize) {
+        for (lane, value) in value.into_iter().enumerate().take(n) {
+            unsafe { *to.add(lane) = value };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        Self::zip(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        Self::zip(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        Self::zip(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        let mut result = c;
+        for lane in 0..8 {
+            // Without the instruction, `f32::mul_add` is a call of a slow library function.
+            result[lane] = if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+                a[lane].mul_add(b[lane], c[lane])
+            } else {
+                a[lane] * b[lane] + c[lane]
+            };
+        }
+        result
+    }
+
+    #[inline(always)]
+    unsafe fn relu(a: [f32; 8]) -> [f32; 8] {
+        Self::zip(a, a, |a, _| if a < 0.0 { 0.0 } else { a })
+    }
+
+    #[inline]
+    unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
+        unsafe { kernel.run::<Self>() }
+    }
+}

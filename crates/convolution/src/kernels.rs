@@ -1,0 +1,254 @@
+use burn::{
+    backend::{Dispatch, DispatchTensor},
+    config::Config,
+    nn::{
+        PaddingConfig2d,
+        conv::Conv2d,
+        pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d},
+    },
+    tensor::{DType, Tensor, activation::sigmoid},
+};
+
+use crate::{
+    ops::{Convolution, ConvolutionOps, Optional, Pool, Pool2d},
+    reference,
+};
+
+/// What computes the layers: this crate's kernels, or Burn's own operations.
+///
+/// The layers themselves are Burn's, and hold parameters and settings; each method here takes the
+/// place of a layer's `forward`. Where there are no kernels, Burn's operations take over: on a GPU,
+/// for a backend whose feature of this crate is off, for other types than f32, for groups and
+/// dilation, and on processors without AVX2.
+///
+/// ```
+/// use burn::{nn::{PaddingConfig2d, conv::Conv2dConfig}, tensor::{Device, Distribution, Tensor}};
+/// use convolution::Kernels;
+///
+/// let device = Device::flex();
+/// let layer = Conv2dConfig::new([16, 32], [3, 3])
+///     .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+///     .init(&device);
+/// let images = Tensor::<4>::random([2, 16, 8, 8], Distribution::Normal(0.0, 1.0), &device);
+///
+/// let output = Kernels::default().conv2d(&layer, images.clone()); // instead of layer.forward(images)
+/// let difference = (output - layer.forward(images)).abs().max();
+/// assert!(difference.into_scalar::<f32>() < 1e-4);
+/// ```
+#[derive(Config, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// This crate's kernels, and Winograd's algorithm where it is faster: an error of about 1e-5 of
+    /// the largest value, where the direct sum has 1e-6.
+    Winograd,
+    /// This crate's kernels, without Winograd's algorithm.
+    Direct,
+    /// Burn's own operations.
+    Burn,
+}
+
+impl Default for Kernels {
+    fn default() -> Self {
+        Self::Winograd
+    }
+}
+
+impl Kernels {
+    /// [`Conv2d::forward`]: images `[batch, channels, height, width]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have other channels, or are smaller than the window after padding.
+    pub fn conv2d(self, layer: &Conv2d, images: Tensor<4>) -> Tensor<4> {
+        self.convolve(layer, images, None, false)
+    }
+
+    /// `relu(conv2d(images))`, without a pass of its own for the ReLU.
+    ///
+    /// # Panics
+    ///
+    /// As [`conv2d`](Self::conv2d).
+    pub fn conv2d_relu(self, layer: &Conv2d, images: Tensor<4>) -> Tensor<4> {
+        self.convolve(layer, images, None, true)
+    }
+
+    /// `relu(conv2d(images) + residual)`, without passes of their own for the sum and the ReLU.
+    ///
+    /// # Panics
+    ///
+    /// As [`conv2d`](Self::conv2d), and if the residual has another shape than the output.
+    pub fn conv2d_add_relu(
+        self,
+        layer: &Conv2d,
+        images: Tensor<4>,
+        residual: Tensor<4>,
+    ) -> Tensor<4> {
+        self.convolve(layer, images, Some(residual), true)
+    }
+
+    fn convolve(
+        self,
+        layer: &Conv2d,
+        images: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        relu: bool,
+    ) -> Tensor<4> {
+        let (weight, bias) = (layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()));
+        let device = images.device();
+        let near = |dtype: DType, other| dtype == DType::F32 && other == device;
+        let covered = self.covers(&images)
+            && layer.groups == 1
+            && layer.dilation == [1, 1]
+            && near(weight.dtype(), weight.device())
+            && bias.as_ref().is_none_or(|bias| near(bias.dtype(), bias.device()))
+            && residual.as_ref().is_none_or(|it| near(it.dtype(), it.device()));
+        if !covered {
+            return reference::conv2d(layer, images, residual, relu);
+        }
+        let [_, _, height, width] = images.dims();
+        let options = Convolution {
+            stride: layer.stride,
+            padding: padding(&layer.padding, [height, width], layer.kernel_size, layer.stride),
+            relu,
+            winograd: self == Self::Winograd,
+        };
+        Tensor::from_dispatch(Dispatch::convolve(
+            images.into_dispatch(),
+            weight.into_dispatch(),
+            Optional::of(bias.map(Tensor::into_dispatch)),
+            Optional::of(residual.map(Tensor::into_dispatch)),
+            options,
+        ))
+    }
+
+    /// [`MaxPool2d::forward`]: images `[batch, channels, height, width]`. A NaN wins, as in PyTorch.
+    ///
+    /// # Panics
+    ///
+    /// If the images are smaller than the window after padding.
+    pub fn max_pool2d(self, layer: &MaxPool2d, images: Tensor<4>) -> Tensor<4> {
+        let window = self
+            .window(&images, (layer.kernel_size, layer.stride, &layer.padding, layer.ceil_mode));
+        match window.filter(|_| layer.dilation == [1, 1]) {
+            Some(window) => pool(images, Pool::Max(window)),
+            None => layer.forward(images),
+        }
+    }
+
+    /// [`AvgPool2d::forward`]: images `[batch, channels, height, width]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images are smaller than the window after padding.
+    pub fn avg_pool2d(self, layer: &AvgPool2d, images: Tensor<4>) -> Tensor<4> {
+        let window = self
+            .window(&images, (layer.kernel_size, layer.stride, &layer.padding, layer.ceil_mode));
+        match window {
+            Some(window) => {
+                let count_padding = layer.count_include_pad;
+                pool(images, Pool::Average { window, count_padding })
+            }
+            None => layer.forward(images),
+        }
+    }
+
+    /// [`AdaptiveAvgPool2d::forward`]: images `[batch, channels, height, width]`.
+    ///
+    /// # Panics
+    ///
+    /// If an image has no pixels.
+    pub fn adaptive_avg_pool2d(self, layer: &AdaptiveAvgPool2d, images: Tensor<4>) -> Tensor<4> {
+        match self.covers(&images) {
+            true => pool(images, Pool::Adaptive(layer.output_size)),
+            false => layer.forward(images),
+        }
+    }
+
+    /// `1 / (1 + exp(-x))`, of a tensor of any shape.
+    pub fn sigmoid<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self.covers(&x) {
+            true => Tensor::from_dispatch(Dispatch::logistic(x.into_dispatch())),
+            false => sigmoid(x),
+        }
+    }
+
+    /// Images `[batch, channels, height, width]` with all channels of the given ones, one after the
+    /// other, with their channels last in memory if the kernels compute on.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, or they differ in more than their channels.
+    pub fn concatenate(self, images: Vec<Tensor<4>>) -> Tensor<4> {
+        match images.first().is_some_and(|first| self.covers(first)) {
+            true => {
+                let last = images.into_iter().map(|images| images.permute([0, 2, 3, 1]));
+                Tensor::cat(last.collect(), 3).permute([0, 3, 1, 2])
+            }
+            false => Tensor::cat(images, 1),
+        }
+    }
+
+    /// The window of a pooling that the kernels cover.
+    fn window(
+        self,
+        images: &Tensor<4>,
+        (size, stride, padded, ceil): ([usize; 2], [usize; 2], &PaddingConfig2d, bool),
+    ) -> Option<Pool2d> {
+        let [_, _, height, width] = images.dims();
+        let [[top, bottom], [left, right]] = padding(padded, [height, width], size, stride);
+        (self.covers(images) && top == bottom && left == right).then_some(Pool2d {
+            kernel: size,
+            stride,
+            padding: [top, left],
+            ceil,
+        })
+    }
+
+    /// Whether the kernels are wanted and there are some for the tensor.
+    fn covers<const D: usize>(self, tensor: &Tensor<D>) -> bool {
+        self != Self::Burn
+            && tensor.dtype() == DType::F32
+            && tensor.shape().num_elements() > 0
+            && is_covered(&tensor.clone().into_dispatch())
+    }
+}
+
+fn pool(images: Tensor<4>, pool: Pool) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::pool(images.into_dispatch(), pool))
+}
+
+/// What is added above and below, left and right.
+fn padding(
+    config: &PaddingConfig2d,
+    size: [usize; 2],
+    window: [usize; 2],
+    stride: [usize; 2],
+) -> [[usize; 2]; 2] {
+    match config {
+        PaddingConfig2d::Valid => [[0, 0], [0, 0]],
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [[*top, *bottom], [*left, *right]],
+        // As many windows as strides in the image; what is odd is added at the end.
+        PaddingConfig2d::Same => [0, 1].map(|axis| {
+            let windows = size[axis].div_ceil(stride[axis]);
+            let needed = (windows.max(1) - 1) * stride[axis] + window[axis];
+            let total = needed.saturating_sub(size[axis]);
+            [total / 2, total - total / 2]
+        }),
+    }
+}
+
+/// Whether a backend that this crate was built for has the tensor.
+fn is_covered(tensor: &DispatchTensor) -> bool {
+    use burn::backend::DispatchTensorKind as Kind;
+    fn covered(kind: &Kind) -> bool {
+        match kind {
+            #[cfg(feature = "flex")]
+            Kind::Flex(_) => crate::cpu::simd::Isa::best() != crate::cpu::simd::Isa::Portable,
+            #[cfg(feature = "ndarray")]
+            Kind::NdArray(_) => crate::cpu::simd::Isa::best() != crate::cpu::simd::Isa::Portable,
+            Kind::Autodiff(inner) => covered(inner),
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+    covered(&tensor.kind)
+}

@@ -1,0 +1,168 @@
+//! The operations that the layers are made of: one trait, which each covered backend implements with
+//! the kernels of this crate.
+
+// The generated code names every backend, and Burn's next release no longer has ndarray.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
+use burn::backend::{Backend, ExtensionType, backend_extension, tensor::FloatTensor};
+
+/// How [`ConvolutionOps::convolve`] moves its window, and what it does besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    /// How far the window moves, down and to the right.
+    pub stride: [usize; 2],
+    /// Pixels added at the top and at the bottom, at the left and at the right.
+    pub padding: [[usize; 2]; 2],
+    /// Whether the output is `max(y, 0)`.
+    pub relu: bool,
+    /// Whether Winograd's algorithm may be used.
+    pub winograd: bool,
+}
+
+/// How [`ConvolutionOps::pool`] moves its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool2d {
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// How far it moves, down and to the right.
+    pub stride: [usize; 2],
+    /// Pixels added on both sides, above and below, left and right.
+    pub padding: [usize; 2],
+    /// Whether a last window that ends outside the image counts.
+    pub ceil: bool,
+}
+
+/// What [`ConvolutionOps::pool`] takes of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// The largest value. A NaN is larger than any other.
+    Max(Pool2d),
+    /// The average, of the padding too if `count_padding`.
+    Average {
+        /// The window.
+        window: Pool2d,
+        /// Whether the padding counts as zeros.
+        count_padding: bool,
+    },
+    /// The average of each cell of a grid of so many rows and columns.
+    Adaptive([usize; 2]),
+}
+
+/// Which gradients [`ConvolutionOps::convolve_backward`] is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of the input.
+    pub input: bool,
+    /// Of the weights.
+    pub weight: bool,
+    /// Of the bias.
+    pub bias: bool,
+    /// Of the residual.
+    pub residual: bool,
+}
+
+/// A tensor that may be missing: an `Option`, as an extension of Burn's can take and return it.
+#[derive(Clone, Debug, ExtensionType)]
+pub enum Optional<B: Backend> {
+    /// There is none.
+    Missing,
+    /// There is one.
+    Given(FloatTensor<B>),
+}
+
+impl<B: Backend> Optional<B> {
+    /// The tensor, if there is one.
+    pub fn get(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Missing => None,
+            Self::Given(tensor) => Some(tensor),
+        }
+    }
+
+    /// The tensor, if there is one.
+    pub fn get_ref(&self) -> Option<&FloatTensor<B>> {
+        match self {
+            Self::Missing => None,
+            Self::Given(tensor) => Some(tensor),
+        }
+    }
+
+    /// Of an `Option`.
+    pub fn of(tensor: Option<FloatTensor<B>>) -> Self {
+        match tensor {
+            None => Self::Missing,
+            Some(tensor) => Self::Given(tensor),
+        }
+    }
+}
+
+/// What [`ConvolutionOps::convolve_backward`] returns: the gradients that were asked for.
+#[derive(Debug, ExtensionType)]
+pub struct Gradients<B: Backend> {
+    /// Of the input.
+    #[extension_type]
+    pub input: Optional<B>,
+    /// Of the weights.
+    #[extension_type]
+    pub weight: Optional<B>,
+    /// Of the bias.
+    #[extension_type]
+    pub bias: Optional<B>,
+    /// Of the residual.
+    #[extension_type]
+    pub residual: Optional<B>,
+}
+
+/// The operations of this crate, on tensors of f32. Images are `[batch, channels, height, width]`.
+///
+/// # Panics
+///
+/// If tensors are not of the shapes that belong together, not f32, or if an image is smaller than the
+/// window.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Autodiff,
+)]
+pub trait ConvolutionOps: Backend {
+    /// The convolution of images with weights `[outputs, inputs, height, width]`, with a bias
+    /// `[outputs]` and a residual of the output's shape added to it.
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Optional<Self>,
+        #[extension_type] residual: Optional<Self>,
+        options: Convolution,
+    ) -> FloatTensor<Self>;
+
+    /// The gradients of [`convolve`](Self::convolve), given its output (needed for a ReLU alone) and
+    /// that of its output.
+    fn convolve_backward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] output: Optional<Self>,
+        output_grad: FloatTensor<Self>,
+        options: Convolution,
+        wanted: Wanted,
+    ) -> Gradients<Self>;
+
+    /// One value of every window of every channel.
+    fn pool(input: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self>;
+
+    /// The gradient of the input of [`pool`](Self::pool), given that of its output.
+    fn pool_backward(
+        input: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        pool: Pool,
+    ) -> FloatTensor<Self>;
+
+    /// `1 / (1 + exp(-x))`, of a tensor of any shape.
+    fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// The gradient of the input of [`logistic`](Self::logistic), given its output and that of its
+    /// output.
+    fn logistic_backward(
+        output: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
