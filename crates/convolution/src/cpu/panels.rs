@@ -1,10 +1,12 @@
 //! The weights in the order in which tiles read them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{
     scratch::Shared,
-    simd::{Isa, Simd, with_isa},
+    simd::{Isa, Kernel, Simd, with_isa},
 };
 
 /// Weights where they lie: `[n][k][tap]`, with the distance from one to the next in each axis.
@@ -36,13 +38,14 @@ pub struct Panels {
     columns: usize,
     width: usize,
     lanes: usize,
+    isa: Isa,
 }
 
 impl Panels {
     /// For so many columns.
     pub fn new(columns: usize, isa: Isa) -> Self {
         let lanes = isa.lanes();
-        Self { columns, width: if columns <= lanes { lanes } else { 2 * lanes }, lanes }
+        Self { columns, width: if columns <= lanes { lanes } else { 2 * lanes }, lanes, isa }
     }
 
     /// How many panels.
@@ -78,56 +81,169 @@ const BLOCK: usize = 32;
 
 /// Packs weights: of each panel first the rows of the first tap, one for each of `depth` values that
 /// are summed over, then those of the second.
+///
+/// # Panics
+///
+/// If a slice is too short.
 pub fn pack(weights: Weights, taps: &[usize], depth: usize, panels: Panels, packed: &mut [f32]) {
     let rows = taps.len() * depth;
     assert!(packed.len() >= panels.len(rows), "the panels have a place");
+    if rows * panels.columns == 0 {
+        return;
+    }
+    let last = (panels.columns - 1) * weights.n
+        + (depth - 1) * weights.k
+        + taps.iter().max().map_or(0, |tap| tap * weights.tap);
+    assert!(last < weights.values.len(), "the weights are all there");
     let blocks = depth.div_ceil(BLOCK);
     let packed = Shared::new(packed);
     (0..panels.count() * blocks).into_par_iter().for_each(|task| {
         let (panel, block) = (task / blocks, task % blocks);
         let start = panels.start(panel, rows);
         let Panel { first, columns, vectors } = panels.get(panel);
-        let width = vectors * panels.lanes;
-        let block = block * BLOCK..((block + 1) * BLOCK).min(depth);
-        let source = |column: usize, row: usize| (first + column) * weights.n + row * weights.k;
-        // SAFETY: a task writes the rows of its block, in its panel, which `packed` has.
-        let write = |column: usize, row: usize, tap: usize, value: f32| unsafe {
-            *packed.at(start + (tap * depth + row) * width + column) = value;
-        };
-        let copy = |column: usize, row: usize| {
-            let source = &weights.values[source(column, row)..];
-            for (place, &tap) in taps.iter().enumerate() {
-                write(column, row, place, source[tap * weights.tap]);
-            }
-        };
-        // The order in which the weights lie.
-        if weights.n == 1 {
-            for row in block.clone() {
-                for (place, &tap) in taps.iter().enumerate() {
-                    let source = &weights.values[source(0, row) + tap * weights.tap..][..columns];
-                    // SAFETY: as above.
-                    let row = unsafe {
-                        let row = packed.at(start + (place * depth + row) * width);
-                        std::slice::from_raw_parts_mut(row, columns)
-                    };
-                    row.copy_from_slice(source);
-                }
-            }
-        } else if weights.n < weights.k {
-            for row in block.clone() {
-                (0..columns).for_each(|column| copy(column, row));
-            }
-        } else {
-            for column in 0..columns {
-                block.clone().for_each(|row| copy(column, row));
-            }
-        }
-        for row in block {
-            for place in 0..taps.len() {
-                (columns..width).for_each(|column| write(column, row, place, 0.0));
-            }
+        // SAFETY: a task writes the rows of its block, in its panel, which `packed` has; it reads
+        // weights that are all there; `isa` is one that the processor has.
+        unsafe {
+            with_isa!(panels.isa, S => S::enter(Pack {
+                from: weights.values.as_ptr().add(first * weights.n),
+                weights,
+                taps,
+                depth,
+                block: block * BLOCK..((block + 1) * BLOCK).min(depth),
+                columns,
+                width: vectors * panels.lanes,
+                to: packed.at(start),
+            }));
         }
     });
+}
+
+/// Packs a block of rows of a panel.
+///
+/// # Safety
+///
+/// The weights of the block are all there, and the panel has a place for them.
+struct Pack<'a> {
+    from: *const f32,
+    weights: Weights<'a>,
+    taps: &'a [usize],
+    depth: usize,
+    block: Range<usize>,
+    columns: usize,
+    width: usize,
+    to: *mut f32,
+}
+
+impl Pack<'_> {
+    #[inline(always)]
+    unsafe fn from(&self, column: usize, row: usize, tap: usize) -> *const f32 {
+        let Weights { n, k, tap: step, .. } = self.weights;
+        unsafe { self.from.add(column * n + row * k + tap * step) }
+    }
+
+    #[inline(always)]
+    unsafe fn to(&self, column: usize, row: usize, place: usize) -> *mut f32 {
+        unsafe { self.to.add((place * self.depth + row) * self.width + column) }
+    }
+
+    /// Up to eight columns of `count` pairs of a row and a tap that are neighbours in memory; `target`
+    /// tells where the first column of one after the other is written.
+    #[inline(always)]
+    unsafe fn pairs<S: Simd>(
+        &self,
+        columns: Range<usize>,
+        count: usize,
+        source: *const f32,
+        mut target: impl FnMut() -> *mut f32,
+    ) {
+        unsafe {
+            let mut done = 0;
+            if columns.len() == 8 {
+                while done + 8 <= count {
+                    let mut from = [source; 8];
+                    let mut to = [self.to; 8];
+                    for i in 0..8 {
+                        from[i] = source.add(i * self.weights.n + done);
+                        to[i] = target();
+                    }
+                    S::transpose(from, to);
+                    done += 8;
+                }
+            }
+            for pair in done..count {
+                let to = target();
+                for column in 0..columns.len() {
+                    *to.add(column) = *source.add(column * self.weights.n + pair);
+                }
+            }
+        }
+    }
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Weights { n, k, tap: step, .. } = self.weights;
+        let taps = self.taps.len();
+        // Whether the taps are taken as they lie, or the other way round.
+        let forth = (0..taps).all(|place| self.taps[place] == place) && step == 1;
+        let back = (0..taps).all(|place| self.taps[place] == taps - 1 - place) && step == 1;
+        unsafe {
+            if n == 1 {
+                for row in self.block.clone() {
+                    for (place, &tap) in self.taps.iter().enumerate() {
+                        let from = self.from(0, row, tap);
+                        self.to(0, row, place).copy_from_nonoverlapping(from, self.columns);
+                    }
+                }
+            } else if (forth || back) && (k == taps || n == taps) {
+                for first in (0..self.columns).step_by(8) {
+                    let columns = first..(first + 8).min(self.columns);
+                    let place = |tap: usize| if forth { tap } else { taps - 1 - tap };
+                    if k == taps {
+                        // All pairs of a row and a tap of the block are neighbours.
+                        let start = self.block.start;
+                        let source = self.from(first, start, 0);
+                        let (mut row, mut tap) = (start, 0);
+                        self.pairs::<S>(columns, self.block.len() * taps, source, || {
+                            let to = self.to(first, row, place(tap));
+                            tap += 1;
+                            if tap == taps {
+                                (row, tap) = (row + 1, 0);
+                            }
+                            to
+                        });
+                    } else {
+                        for row in self.block.clone() {
+                            let source = self.from(first, row, 0);
+                            let mut tap = 0;
+                            self.pairs::<S>(columns.clone(), taps, source, || {
+                                tap += 1;
+                                self.to(first, row, place(tap - 1))
+                            });
+                        }
+                    }
+                }
+            } else {
+                for row in self.block.clone() {
+                    for column in 0..self.columns {
+                        for (place, &tap) in self.taps.iter().enumerate() {
+                            *self.to(column, row, place) = *self.from(column, row, tap);
+                        }
+                    }
+                }
+            }
+            for row in self.block.clone() {
+                for place in 0..taps {
+                    for column in self.columns..self.width {
+                        *self.to(column, row, place) = 0.0;
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Values per output channel, with zeros up to the end of the last vector.

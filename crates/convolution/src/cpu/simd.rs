@@ -42,6 +42,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `max(a, 0)`; a NaN stays one.
     unsafe fn relu(a: Self::Vector) -> Self::Vector;
+    /// Eight rows of eight values to eight columns: `to[i][j] = from[j][i]`.
+    unsafe fn transpose(from: [*const f32; 8], to: [*mut f32; 8]);
 
     /// Runs a kernel with the instructions turned on.
     unsafe fn enter<K: Kernel>(kernel: K) -> K::Output;
@@ -226,6 +228,11 @@ mod x86 {
             unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
         }
 
+        #[inline(always)]
+        unsafe fn transpose(from: [*const f32; 8], to: [*mut f32; 8]) {
+            unsafe { Avx2::transpose(from, to) }
+        }
+
         #[inline]
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
         unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
@@ -316,6 +323,33 @@ mod x86 {
         unsafe fn relu(a: __m256) -> __m256 {
             // Of a NaN and a number, the instruction returns its second operand.
             unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
+        }
+
+        #[inline(always)]
+        unsafe fn transpose(from: [*const f32; 8], to: [*mut f32; 8]) {
+            unsafe {
+                // Pairs of rows, then pairs of pairs, then halves.
+                let mut pairs = [_mm256_setzero_ps(); 8];
+                for i in [0, 2, 4, 6] {
+                    let (a, b) = (_mm256_loadu_ps(from[i]), _mm256_loadu_ps(from[i + 1]));
+                    pairs[i] = _mm256_unpacklo_ps(a, b);
+                    pairs[i + 1] = _mm256_unpackhi_ps(a, b);
+                }
+                let mut quads = [_mm256_setzero_ps(); 8];
+                for i in [0, 4] {
+                    let [low, high, next_low, next_high] =
+                        [pairs[i], pairs[i + 1], pairs[i + 2], pairs[i + 3]];
+                    quads[i] = _mm256_shuffle_ps::<0x44>(low, next_low);
+                    quads[i + 1] = _mm256_shuffle_ps::<0xee>(low, next_low);
+                    quads[i + 2] = _mm256_shuffle_ps::<0x44>(high, next_high);
+                    quads[i + 3] = _mm256_shuffle_ps::<0xee>(high, next_high);
+                }
+                for i in 0..4 {
+                    let (top, bottom) = (quads[i], quads[i + 4]);
+                    _mm256_storeu_ps(to[i], _mm256_permute2f128_ps::<0x20>(top, bottom));
+                    _mm256_storeu_ps(to[i + 4], _mm256_permute2f128_ps::<0x31>(top, bottom));
+                }
+            }
         }
 
         #[inline]
@@ -418,6 +452,15 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn relu(a: [f32; 8]) -> [f32; 8] {
         Self::zip(a, a, |a, _| if a < 0.0 { 0.0 } else { a })
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(from: [*const f32; 8], to: [*mut f32; 8]) {
+        for (i, to) in to.into_iter().enumerate() {
+            for (j, from) in from.into_iter().enumerate() {
+                unsafe { *to.add(j) = *from.add(i) };
+            }
+        }
     }
 
     #[inline]

@@ -206,7 +206,7 @@ impl Plan {
                 }
             });
             let partial: Vec<&[f32]> = partial.chunks_exact(size).collect();
-            add_up(taps, inputs, outputs, weights, layout, |block, sums| {
+            add_up(taps, inputs, outputs, weights, layout, self.isa, |block, sums| {
                 let count = block.len();
                 for (tap, input) in
                     (0..taps).flat_map(|tap| block.clone().map(move |input| (tap, input)))
@@ -243,6 +243,7 @@ pub fn add_up(
     outputs: usize,
     weights: &mut [MaybeUninit<f32>],
     layout: Layout,
+    isa: Isa,
     fill: impl Fn(Range<usize>, &mut [f32]) + Sync,
 ) {
     let weights = Shared::uninit(weights);
@@ -255,7 +256,8 @@ pub fn add_up(
             let to = |output: usize, input: usize, tap: usize| {
                 output * layout.output + input * layout.input + tap * layout.tap
             };
-            // SAFETY: a task writes the weights of its own inputs; all are written once.
+            // SAFETY: a task writes the weights of its own inputs; all are written once; `isa` is one
+            // that the processor has.
             unsafe {
                 if layout.output == 1 {
                     for (tap, input) in
@@ -264,18 +266,76 @@ pub fn add_up(
                         let sums = sums[row(tap, input)..][..outputs].as_ptr();
                         weights.at(to(0, input, tap)).copy_from_nonoverlapping(sums, outputs);
                     }
-                    return;
-                }
-                for output in 0..outputs {
-                    for input in block.clone() {
-                        for tap in 0..taps {
-                            *weights.at(to(output, input, tap)) = sums[row(tap, input) + output];
-                        }
-                    }
+                } else {
+                    with_isa!(isa, S => S::enter(Unpack {
+                        sums: sums.as_ptr(),
+                        inputs: block.len(),
+                        outputs,
+                        taps,
+                        to: weights.at(to(0, block.start, 0)),
+                        layout,
+                    }));
                 }
             }
         });
     });
+}
+
+/// From `[tap][input][output]` to weights whose inputs and taps are neighbours.
+///
+/// # Safety
+///
+/// All of them are there.
+struct Unpack {
+    sums: *const f32,
+    inputs: usize,
+    outputs: usize,
+    taps: usize,
+    to: *mut f32,
+    layout: Layout,
+}
+
+impl Kernel for Unpack {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { sums, inputs, outputs, taps, to, layout } = self;
+        unsafe {
+            // Pairs of an input and a tap, which are neighbours in the weights.
+            let pairs = inputs * taps;
+            for first in (0..outputs).step_by(8) {
+                let columns = (outputs - first).min(8);
+                let (mut input, mut tap, mut done) = (0, 0, 0);
+                while done < pairs {
+                    let count = (pairs - done).min(8);
+                    let mut from = [sums; 8];
+                    for from in &mut from[..count] {
+                        *from = sums.add((tap * inputs + input) * outputs + first);
+                        tap += 1;
+                        if tap == taps {
+                            (input, tap) = (input + 1, 0);
+                        }
+                    }
+                    let at = to.add(first * layout.output + done);
+                    if count == 8 && columns == 8 {
+                        let mut to = [at; 8];
+                        for (i, to) in to.iter_mut().enumerate() {
+                            *to = at.add(i * layout.output);
+                        }
+                        S::transpose(from, to);
+                    } else {
+                        for (pair, from) in from[..count].iter().enumerate() {
+                            for column in 0..columns {
+                                *at.add(column * layout.output + pair) = *from.add(column);
+                            }
+                        }
+                    }
+                    done += count;
+                }
+            }
+        }
+    }
 }
 
 /// Part of a plan.

@@ -812,7 +812,7 @@ impl WeightPlan {
                 }
             });
             let partial: Vec<&[f32]> = partial.chunks_exact(size).collect();
-            weights::add_up(9, inputs, outputs, weights, layout, |block, sums| {
+            weights::add_up(9, inputs, outputs, weights, layout, self.isa, |block, sums| {
                 // SAFETY: `isa` is one that the processor has; the parts have all points of all inputs
                 // and columns, the sums nine taps of the block's inputs and all outputs.
                 unsafe {
