@@ -71,6 +71,15 @@ impl Kernels {
         self.convolve(layer, images, None, true)
     }
 
+    /// `conv2d(images) + residual`, without a pass of its own for the sum.
+    ///
+    /// # Panics
+    ///
+    /// As [`conv2d`](Self::conv2d), and if the residual has another shape than the output.
+    pub fn conv2d_add(self, layer: &Conv2d, images: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+        self.convolve(layer, images, Some(residual), false)
+    }
+
     /// `relu(conv2d(images) + residual)`, without passes of their own for the sum and the ReLU.
     ///
     /// # Panics
@@ -171,6 +180,18 @@ impl Kernels {
         }
     }
 
+    /// The same tensor `N` times, where a network branches. The gradients of all branches are added up
+    /// on all threads.
+    pub fn fork<const D: usize, const N: usize>(self, x: Tensor<D>) -> [Tensor<D>; N] {
+        if !self.covers(&x) {
+            return std::array::from_fn(|_| x.clone());
+        }
+        let mut branches = Dispatch::fork(x.into_dispatch(), N).into_iter();
+        std::array::from_fn(|_| {
+            Tensor::from_dispatch(branches.next().expect("there are as many branches as asked for"))
+        })
+    }
+
     /// Images `[batch, channels, height, width]` with all channels of the given ones, one after the
     /// other, with their channels last in memory if the kernels compute on.
     ///
@@ -178,13 +199,16 @@ impl Kernels {
     ///
     /// If there are none, or they differ in more than their channels.
     pub fn concatenate(self, images: Vec<Tensor<4>>) -> Tensor<4> {
-        match images.first().is_some_and(|first| self.covers(first)) {
-            true => {
-                let last = images.into_iter().map(|images| images.permute([0, 2, 3, 1]));
-                Tensor::cat(last.collect(), 3).permute([0, 3, 1, 2])
-            }
-            false => Tensor::cat(images, 1),
+        if images.len() < 2 || !images.iter().all(|images| self.covers(images)) {
+            return Tensor::cat(images, 1);
         }
+        let mut images = images.into_iter().map(Tensor::into_dispatch);
+        let mut all = images.next().expect("there are two at least");
+        while let Some(second) = images.next() {
+            let (third, fourth) = (Optional::of(images.next()), Optional::of(images.next()));
+            all = Dispatch::concatenate(all, second, third, fourth);
+        }
+        Tensor::from_dispatch(all)
     }
 
     /// The window of a pooling that the kernels cover.

@@ -156,6 +156,24 @@ pub trait ConvolutionOps: Backend {
         pool: Pool,
     ) -> FloatTensor<Self>;
 
+    /// The same tensor so many times. What is new is in the gradient: those of all of them are added up
+    /// by [`add`](Self::add).
+    fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>>;
+
+    /// The sum of two tensors of one shape, in the order of the first.
+    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Images with all channels of two to four others, channels last in memory.
+    fn concatenate(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        #[extension_type] third: Optional<Self>,
+        #[extension_type] fourth: Optional<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// Images of so many channels each, of which [`concatenate`](Self::concatenate) makes `images`.
+    fn separate(images: FloatTensor<Self>, channels: Vec<usize>) -> Vec<FloatTensor<Self>>;
+
     /// `1 / (1 + exp(-x))`, of a tensor of any shape.
     fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self>;
 

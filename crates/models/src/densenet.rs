@@ -280,8 +280,8 @@ impl DenseNet {
             }
             // [b, 256, 56, 56], [b, 512, 28, 28], [b, 1024, 14, 14], [b, 1024, 7, 7]
             for layer in block {
-                let new = layer.forward(x.clone());
-                x = self.kernels.concatenate(vec![x, new]);
+                let [old, input] = self.kernels.fork(x);
+                x = self.kernels.concatenate(vec![old, layer.forward(input)]);
             }
         }
         self.norm5.forward_relu(x) // [b, 1024, 7, 7]

@@ -350,11 +350,12 @@ impl Inception {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let chain = |[first, second]: &[ConvNorm; 2], x| second.forward_relu(first.forward_relu(x));
+        let [x1, x2, x3, x4] = self.kernels.fork(x);
         let branches = vec![
-            self.branch1.forward_relu(x.clone()),
-            chain(&self.branch2, x.clone()),
-            chain(&self.branch3, x.clone()),
-            self.branch4.forward_relu(self.kernels.max_pool2d(&self.pool, x)),
+            self.branch1.forward_relu(x1),
+            chain(&self.branch2, x2),
+            chain(&self.branch3, x3),
+            self.branch4.forward_relu(self.kernels.max_pool2d(&self.pool, x4)),
         ];
         self.kernels.concatenate(branches)
     }

@@ -300,9 +300,10 @@ impl Block {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`, each
     /// side halved in the first block of all stages but the first.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [x, shortcut] = self.conv1.kernels.fork(x);
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(x.clone()),
-            None => x.clone(),
+            Some(downsample) => downsample.forward(shortcut),
+            None => shortcut,
         };
         let x = self.conv1.forward_relu(x);
         match &self.conv3 {

@@ -214,12 +214,18 @@ impl WideBlock {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`, each
     /// side halved in the first block of all groups but the first.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let activated = self.bn1.forward_relu(x.clone());
-        let shortcut = match &self.shortcut {
-            Some(shortcut) => self.kernels.conv2d(shortcut, activated.clone()),
-            None => x,
+        let kernels = self.kernels;
+        let (activated, shortcut) = match &self.shortcut {
+            Some(shortcut) => {
+                let [activated, x] = kernels.fork(self.bn1.forward_relu(x));
+                (activated, kernels.conv2d(shortcut, x))
+            }
+            None => {
+                let [x, shortcut] = kernels.fork(x);
+                (self.bn1.forward_relu(x), shortcut)
+            }
         };
-        self.kernels.conv2d(&self.conv2, self.conv1.forward_relu(activated)) + shortcut
+        kernels.conv2d_add(&self.conv2, self.conv1.forward_relu(activated), shortcut)
     }
 
     fn fold(self) -> Self {

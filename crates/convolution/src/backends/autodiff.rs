@@ -1,7 +1,9 @@
 //! The gradients: one node of the graph for each operation, epilogues included.
 
+use std::sync::{Arc, Mutex};
+
 use burn::backend::{
-    Autodiff,
+    Autodiff, TensorMetadata,
     autodiff::{
         NodeId,
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -65,6 +67,48 @@ impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C>
         _pool: Pool,
     ) -> FloatTensor<Self> {
         panic!("the gradient of a pooling has no gradient of its own");
+    }
+
+    fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>> {
+        let sum: Sum<B> = Arc::default();
+        let gate = match ForkBackward.prepare::<C>([input.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(sum.clone(), input.into_primitive()),
+            OpsKind::UnTracked(prep) => {
+                let output = prep.finish(input.into_primitive());
+                return vec![output; count];
+            }
+        };
+        let branch = |_| {
+            let prepared = BranchBackward.prepare::<C>([gate.node()]).compute_bound().stateful();
+            match prepared {
+                OpsKind::Tracked(prep) => prep.finish(sum.clone(), gate.primitive().clone()),
+                OpsKind::UnTracked(prep) => prep.finish(gate.primitive().clone()),
+            }
+        };
+        (0..count).map(branch).collect()
+    }
+
+    fn add(_a: FloatTensor<Self>, _b: FloatTensor<Self>) -> FloatTensor<Self> {
+        panic!("gradients that are added up have no gradient of their own");
+    }
+
+    fn concatenate(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        third: Optional<Self>,
+        fourth: Optional<Self>,
+    ) -> FloatTensor<Self> {
+        match (third.get(), fourth.get()) {
+            (None, None) => concatenate::<B, C, 2>([first, second]),
+            (Some(third), None) | (None, Some(third)) => {
+                concatenate::<B, C, 3>([first, second, third])
+            }
+            (Some(third), Some(fourth)) => concatenate::<B, C, 4>([first, second, third, fourth]),
+        }
+    }
+
+    fn separate(_images: FloatTensor<Self>, _channels: Vec<usize>) -> Vec<FloatTensor<Self>> {
+        panic!("the gradient of a concatenation has no gradient of its own");
     }
 
     fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -197,6 +241,80 @@ impl<B: ConvolutionOps> Backward<B, 1> for PoolBackward {
         let (input, pool) = ops.state;
         let input = checkpointer.retrieve_node_output::<FloatTensor<B>>(input);
         unary::<B, _>(ops.parents, ops.node, registry, |grad| B::pool_backward(input, grad, pool));
+    }
+}
+
+/// The sum of the gradients of a tensor's branches, so far.
+type Sum<B> = Arc<Mutex<Option<FloatTensor<B>>>>;
+
+/// Burn adds up the gradients of a tensor that is used twice by itself, on one thread and value by
+/// value where channels are last. So a branch adds its gradient to a sum of its own, and passes on a
+/// single zero in its place; the tensor's own node, which comes after all branches, whichever there
+/// are, passes on the sum.
+#[derive(Debug)]
+struct ForkBackward;
+
+impl<B: ConvolutionOps> Backward<B, 1> for ForkBackward {
+    type State = Sum<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, registry: &mut Registry, _: &mut Checkpointer) {
+        let sum = ops.state.lock().expect("no branch panicked").take();
+        let sum = sum.expect("a branch has a gradient");
+        unary::<B, _>(ops.parents, ops.node, registry, |_| sum);
+    }
+}
+
+#[derive(Debug)]
+struct BranchBackward;
+
+impl<B: ConvolutionOps> Backward<B, 1> for BranchBackward {
+    type State = Sum<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, registry: &mut Registry, _: &mut Checkpointer) {
+        let sum = ops.state;
+        unary::<B, _>(ops.parents, ops.node, registry, |gradient| {
+            let (device, dtype) = (gradient.device(), gradient.dtype().into());
+            let mut sum = sum.lock().expect("no branch panicked");
+            let total = match sum.take() {
+                Some(total) => B::add(total, gradient),
+                None => gradient,
+            };
+            *sum = Some(total);
+            B::float_zeros([1].into(), &device, dtype)
+        });
+    }
+}
+
+/// Runs a concatenation on the inner backend and records its node.
+fn concatenate<B: ConvolutionOps, C: CheckpointStrategy, const N: usize>(
+    images: [FloatTensor<Autodiff<B, C>>; N],
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = images.each_ref().map(|images| images.node());
+    let channels = images.each_ref().map(|images| images.shape()[1]);
+    let mut images = images.into_iter().map(|images| images.into_primitive());
+    let mut next = || images.next();
+    let (Some(first), Some(second)) = (next(), next()) else { unreachable!("two at least") };
+    let output = B::concatenate(first, second, Optional::of(next()), Optional::of(next()));
+    match ConcatenateBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(channels, output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    }
+}
+
+#[derive(Debug)]
+struct ConcatenateBackward;
+
+impl<B: ConvolutionOps, const N: usize> Backward<B, N> for ConcatenateBackward {
+    type State = [usize; N];
+
+    fn backward(self, ops: Ops<Self::State, N>, registry: &mut Registry, _: &mut Checkpointer) {
+        let gradient = registry.consume::<B>(&ops.node);
+        let gradients = B::separate(gradient, ops.state.to_vec());
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                registry.register::<B>(node.id, gradient);
+            }
+        }
     }
 }
 

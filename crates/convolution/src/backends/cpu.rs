@@ -246,6 +246,61 @@ fn dense<T: CpuTensor<f32>>(tensor: T) -> (T, Order) {
     (tensor.into_order(order), order)
 }
 
+/// [`crate::ops::ConvolutionOps::add`].
+pub fn add<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B>
+where
+    FloatTensor<B>: CpuTensor<f32>,
+{
+    assert_eq!(a.dims(), b.dims(), "tensors of one shape are added");
+    let (mut a, order) = dense(a);
+    let b = b.into_order(order);
+    cpu::add(a.values_mut(), b.values());
+    a
+}
+
+/// [`crate::ops::ConvolutionOps::concatenate`].
+pub fn concatenate<B: Backend>(images: Vec<FloatTensor<B>>) -> FloatTensor<B>
+where
+    FloatTensor<B>: CpuTensor<f32>,
+{
+    images.iter().for_each(assert_f32);
+    let images: Vec<_> =
+        images.into_iter().map(|images| images.into_order(Order::ChannelsLast)).collect();
+    let [batch, _, height, width] = dims4(&images[0]);
+    let channels: Vec<_> = images
+        .iter()
+        .map(|images| {
+            let [n, channels, h, w] = dims4(images);
+            assert_eq!([n, h, w], [batch, height, width], "concatenated images differ in channels");
+            channels
+        })
+        .collect();
+    let values: Vec<_> = images.iter().map(|images| images.values()).collect();
+    let values = cpu::interleave(&values, &channels, batch * height * width);
+    let shape = vec![batch, channels.iter().sum(), height, width];
+    FloatTensor::<B>::from_values(values, shape, Order::ChannelsLast)
+}
+
+/// [`crate::ops::ConvolutionOps::separate`].
+pub fn separate<B: Backend>(images: FloatTensor<B>, channels: &[usize]) -> Vec<FloatTensor<B>>
+where
+    FloatTensor<B>: CpuTensor<f32>,
+{
+    let [batch, all, height, width] = dims4(&images);
+    assert_eq!(all, channels.iter().sum::<usize>(), "all channels go somewhere");
+    let images = images.into_order(Order::ChannelsLast);
+    let starts = channels.iter().scan(0, |start, channels| {
+        *start += channels;
+        Some(*start - channels)
+    });
+    let parts = starts.zip(channels).map(|(start, &channels)| {
+        let values = cpu::take_channels(images.values(), all, start..start + channels);
+        let shape = vec![batch, channels, height, width];
+        FloatTensor::<B>::from_values(values, shape, Order::ChannelsLast)
+    });
+    parts.collect()
+}
+
 /// [`crate::ops::ConvolutionOps::logistic`].
 pub fn logistic<B: Backend>(input: FloatTensor<B>) -> FloatTensor<B>
 where

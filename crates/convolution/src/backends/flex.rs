@@ -39,6 +39,28 @@ impl ConvolutionOps for Flex {
         cpu::pool_backward::<Self>(input, output_grad, pool)
     }
 
+    fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>> {
+        vec![input; count]
+    }
+
+    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        cpu::add::<Self>(a, b)
+    }
+
+    fn concatenate(
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        third: Optional<Self>,
+        fourth: Optional<Self>,
+    ) -> FloatTensor<Self> {
+        let images = [Some(first), Some(second), third.get(), fourth.get()];
+        cpu::concatenate::<Self>(images.into_iter().flatten().collect())
+    }
+
+    fn separate(images: FloatTensor<Self>, channels: Vec<usize>) -> Vec<FloatTensor<Self>> {
+        cpu::separate::<Self>(images, &channels)
+    }
+
     fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self> {
         cpu::logistic::<Self>(input)
     }

@@ -1,6 +1,6 @@
 //! The kernels, on slices: they know nothing of tensors.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, ops::Range};
 
 use cpu_tensors::{PARALLEL, collect};
 use rayon::prelude::*;
@@ -171,4 +171,47 @@ pub fn relu_backward(output: &[f32], gradient: &mut [f32]) {
             *gradient = if *output <= 0.0 { 0.0 } else { *gradient };
         }
     });
+}
+
+/// `a += b`.
+pub fn add(a: &mut [f32], b: &[f32]) {
+    let chunks = a.par_chunks_mut(PARALLEL).zip(b.par_chunks(PARALLEL));
+    chunks.for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
+}
+
+/// Pixels that a task copies.
+const PIXELS: usize = 256;
+
+/// The channels of each pixel of all images, one after the other.
+pub fn interleave(images: &[&[f32]], channels: &[usize], pixels: usize) -> Vec<f32> {
+    let all: usize = channels.iter().sum();
+    filled(pixels * all, |target| {
+        let tasks = target.par_chunks_mut((PIXELS * all).max(1)).enumerate();
+        tasks.for_each(|(task, target)| {
+            for (index, pixel) in target.chunks_exact_mut(all).enumerate() {
+                let index = task * PIXELS + index;
+                let mut rest = pixel;
+                for (image, &channels) in images.iter().zip(channels) {
+                    let (to, others) = rest.split_at_mut(channels);
+                    to.write_copy_of_slice(&image[index * channels..][..channels]);
+                    rest = others;
+                }
+            }
+        });
+    })
+}
+
+/// Some channels of images of `all` channels.
+pub fn take_channels(images: &[f32], all: usize, channels: Range<usize>) -> Vec<f32> {
+    let pixels = images.len() / all.max(1);
+    let count = channels.len();
+    filled(pixels * count, |target| {
+        let tasks = target.par_chunks_mut((PIXELS * count).max(1)).enumerate();
+        tasks.for_each(|(task, target)| {
+            for (index, pixel) in target.chunks_exact_mut(count).enumerate() {
+                let from = (task * PIXELS + index) * all;
+                pixel.write_copy_of_slice(&images[from + channels.start..from + channels.end]);
+            }
+        });
+    })
 }
