@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use burn::tensor::Device;
@@ -395,15 +395,6 @@ fn torch_side(
     variant: Variant,
 ) -> Command {
     let mut command = Command::new(python);
-    // By default OpenMP's threads go on waiting at full speed for a while after each piece of work,
-    // and would take the processor from the side whose turn it is.
-    for (name, value) in
-        [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"), ("KMP_BLOCKTIME", "0")]
-    {
-        if env::var_os(name).is_none() {
-            command.env(name, value);
-        }
-    }
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/train.py"));
     command.args([case.network.name(), case.preset.name()]);
     command.args(["--threads", &arguments.threads().to_string()]);
@@ -417,8 +408,13 @@ fn with_sizes(mut command: Command, case: &Case) -> Command {
     command
 }
 
+/// OpenMP's threads, PyTorch's, go on waiting at full speed for a while after each piece of work, and
+/// would take the processor from the side whose turn is next.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// The turn of one side, while the others wait.
 fn round(turns: &mut [Turn], index: usize, batch: usize) -> Result<(), String> {
+    thread::sleep(PAUSE);
     let used = |turn: &Turn| machine::processor_seconds(turn.side.pid());
     let before: Vec<_> = turns.iter().map(used).collect();
     let start = Instant::now();

@@ -4,7 +4,7 @@
 //! run on a processor that has it only: [`Isa::best`] asks the processor, and [`Simd::enter`] is the
 //! one door through which a kernel is called with the set's instructions turned on.
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 /// A set of vector instructions.
 ///
@@ -75,22 +75,36 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The best that this processor has.
+    /// The best that this processor has, and the variable `CONVOLUTION_MAX_ISA` allows: `avx2` leaves
+    /// out AVX-512, `portable` both.
     pub fn best() -> Self {
-        Self::all().next().unwrap_or(Self::Portable)
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let most = std::env::var("CONVOLUTION_MAX_ISA").unwrap_or_default();
+            let skipped = match most.to_lowercase().as_str() {
+                "avx2" => 1,
+                "portable" => 2,
+                _ => 0,
+            };
+            let allowed = Self::KNOWN.into_iter().skip(skipped).find(|isa| isa.is_available());
+            allowed.unwrap_or(Self::Portable)
+        })
     }
+
+    /// The best first.
+    const KNOWN: [Self; Self::COUNT] = [
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        Self::Portable,
+    ];
+
+    const COUNT: usize = if cfg!(target_arch = "x86_64") { 3 } else { 1 };
 
     /// All that this processor has, the best first.
     pub fn all() -> impl Iterator<Item = Self> {
-        [
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2,
-            Self::Portable,
-        ]
-        .into_iter()
-        .filter(|isa| isa.is_available())
+        Self::KNOWN.into_iter().filter(|isa| isa.is_available())
     }
 
     fn is_available(self) -> bool {
