@@ -74,6 +74,9 @@ fn gather(
 ) -> Vec<f32> {
     let (depth, columns) = (direct.depth, direct.columns);
     let length = direct.batch * direct.target[0] * direct.target[1] * columns;
+    if length == 0 {
+        return Vec::new();
+    }
     // The window is turned around where the source is the output's gradient.
     let taps = direct.taps(geometry.kernel[1]);
     let pad = |panels| finish.bias.map(|bias| panels::pad(bias, panels));
@@ -215,3 +218,6 @@ pub fn take_channels(images: &[f32], all: usize, channels: Range<usize>) -> Vec<
         });
     })
 }
+
+#[cfg(test)]
+mod tests;
