@@ -103,6 +103,7 @@ impl Isa {
     const COUNT: usize = if cfg!(target_arch = "x86_64") { 3 } else { 1 };
 
     /// All that this processor has, the best first.
+    #[cfg(test)]
     pub fn all() -> impl Iterator<Item = Self> {
         Self::KNOWN.into_iter().filter(|isa| isa.is_available())
     }

@@ -29,18 +29,25 @@ impl Pool2d {
     ///
     /// # Panics
     ///
-    /// If a window is larger than the image with its padding, or a kernel or a stride is 0.
+    /// If a window is larger than the image with its padding (rounding up, by a stride or more), or a
+    /// kernel or a stride is 0.
     pub fn output_size(&self, size: [usize; 2]) -> [usize; 2] {
         [0, 1].map(|axis| {
             let (kernel, stride, padding) = self.of(axis);
             let padded = size[axis] + 2 * padding;
             assert!(kernel > 0 && stride > 0, "a kernel or a stride of 0: {self:?}");
-            assert!(kernel <= padded, "windows of {self:?} are larger than the image {size:?}");
-            if !self.ceil {
-                return (padded - kernel) / stride + 1;
+            let reach = padded + if self.ceil { stride - 1 } else { 0 };
+            assert!(
+                kernel <= reach,
+                "a window of {:?} pixels does not fit into images of {size:?} pixels with {:?} added",
+                self.kernel,
+                self.padding
+            );
+            let last = (reach - kernel) / stride;
+            if self.ceil && last * stride >= size[axis] + padding {
+                return last;
             }
-            let last = (padded - kernel).div_ceil(stride);
-            last + usize::from(last * stride < size[axis] + padding)
+            last + 1
         })
     }
 

@@ -344,7 +344,18 @@ fn the_last_window_starts_inside_the_image_or_the_padding_before_it() {
 }
 
 #[test]
-#[should_panic(expected = "larger than the image")]
+#[should_panic(expected = "does not fit into images")]
 fn windows_larger_than_the_padded_image_are_refused() {
     pool([3; 2], [1; 2], [0; 2], true).output_size([2, 8]);
+}
+
+/// PyTorch: `F.max_pool2d(torch.ones(1, 1, 2, 2), 3, 2, ceil_mode=True)` has one value.
+#[test]
+fn rounding_up_lets_a_window_end_outside_the_image() {
+    let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [0, 0], ceil: true };
+    assert_eq!(pool.output_size([2, 2]), [1, 1]);
+    let input = [1.0, 3.0, 2.0, 0.5];
+    assert_eq!(max(&input, [1, 1, 2, 2], Order::ChannelsLast, &pool), [3.0]);
+    let gradient = max_backward(&input, &[2.0], [1, 1, 2, 2], Order::ChannelsLast, &pool);
+    assert_eq!(gradient, [0.0, 2.0, 0.0, 0.0]);
 }
