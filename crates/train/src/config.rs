@@ -736,6 +736,12 @@ fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
 /// serde's message for people who do not know Rust's types, with the valid name nearest to a wrong
 /// one. serde and this crate quote names in backticks: first the wrong one, then those expected.
 pub(crate) fn readable(message: &str) -> String {
+    // A key of older configs, such as those of runs that were broken off.
+    if message.starts_with("unknown field `batch_norm`") {
+        return "unknown field `batch_norm`: the key is `kernels` now, with `winograd` for `kernel` \
+                and `burn` for `reference`"
+            .to_owned();
+    }
     let message = message.replace("a nonzero usize", "a whole number above 0");
     let mut names = message.split('`').skip(1).step_by(2);
     // What is longer than any name is like none, and to find that out would take long.

@@ -131,6 +131,24 @@ fn a_wrong_override_is_named_with_the_nearest_right_one() {
     assert!(refusal(&["seed.of=1"]).contains("`seed` is a value, not a section"));
 }
 
+/// `kernels` was called `batch_norm` once, and had two values; runs have it in their config.
+#[test]
+fn the_key_that_kernels_replaced_is_refused_with_the_new_one() {
+    let why = "unknown field `batch_norm`: the key is `kernels` now, with `winograd` for `kernel` \
+               and `burn` for `reference`";
+    assert_eq!(refusal(&["batch_norm=reference"]), format!("--set batch_norm=reference: {why}"));
+
+    let run = tempfile::tempdir().unwrap();
+    let written = toml::to_string(&quickstart()).unwrap();
+    let before = written.replace("kernels = \"winograd\"", "batch_norm = \"kernel\"");
+    let line = 1 + before.lines().position(|line| line.starts_with("batch_norm")).unwrap();
+    let path = run.path().join("config.toml");
+    std::fs::write(&path, before).unwrap();
+    let message = Config::of_run(run.path(), &[]).unwrap_err().to_string();
+    let expected = format!("{}:{line}: {why}\n    batch_norm = \"kernel\"", path.display());
+    assert_eq!(message, expected);
+}
+
 #[test]
 fn an_override_of_many_sections_is_refused() {
     for key in ["data.limit.x", &"a.".repeat(100_000)] {
