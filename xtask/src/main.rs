@@ -72,6 +72,12 @@ enum Part {
         #[arg(long)]
         relu: bool,
     },
+    /// The convolution kernels, layer by layer, beside the most that the processor multiplies and adds.
+    Convolution {
+        /// Only layers with this in their name.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        shape: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -95,6 +101,9 @@ fn run(chore: Chore) -> Result<(), Error> {
         }
         Chore::Bench { part: Part::Train(arguments), device, json } => {
             bench::train::run(&arguments, &device, json)
+        }
+        Chore::Bench { part: Part::Convolution { shape }, device, json } => {
+            bench::convolution::run(&device::choose(device)?.found, &shape, json)
         }
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         #[cfg(unix)]

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 
 pub mod batch_norm;
+pub mod convolution;
 pub mod data;
+mod peak;
 pub mod prediction;
 pub mod train;
 
