@@ -169,3 +169,6 @@ pub mod ops;
 mod reference;
 
 pub use kernels::Kernels;
+
+#[cfg(test)]
+mod tests;

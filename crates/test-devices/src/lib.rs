@@ -15,19 +15,26 @@ use burn::tensor::Device;
 /// The environment variable that turns a missing adapter into a failure.
 pub const REQUIRE_ADAPTER: &str = "REQUIRE_ADAPTER";
 
-/// Flex, then, if they are built in, ndarray and a wgpu adapter; each with its name.
+/// [`cpu`] and, if it is built in, a wgpu adapter; each with its name.
 ///
 /// # Panics
 ///
 /// As `wgpu`.
 pub fn all() -> Vec<(&'static str, Device)> {
     #[allow(unused_mut)]
+    let mut devices = cpu();
+    #[cfg(feature = "wgpu")]
+    devices.extend(wgpu().map(|device| ("wgpu", device)));
+    devices
+}
+
+/// Flex and, if it is built in, ndarray; each with its name.
+pub fn cpu() -> Vec<(&'static str, Device)> {
+    #[allow(unused_mut)]
     let mut devices = vec![("flex", Device::flex())];
     #[cfg(feature = "ndarray")]
     #[allow(deprecated)]
     devices.push(("ndarray", Device::ndarray()));
-    #[cfg(feature = "wgpu")]
-    devices.extend(wgpu().map(|device| ("wgpu", device)));
     devices
 }
 
