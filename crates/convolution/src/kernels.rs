@@ -46,6 +46,7 @@ pub enum Kernels {
     Burn,
 }
 
+#[allow(clippy::derivable_impls)] // `Config` does not know the attribute `default`
 impl Default for Kernels {
     fn default() -> Self {
         Self::Winograd

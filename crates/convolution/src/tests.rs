@@ -233,7 +233,7 @@ const WAYS: [Way; 6] = [
     ("sliced", |images| images.slice([1..3, 2..8, 1..9, 3..10])),
     ("one image for all", |images| {
         let [_, channels, height, width] = images.dims();
-        images.slice([1..2]).expand([5, channels, height, width])
+        images.narrow(0, 1, 1).expand([5, channels, height, width])
     }),
     ("one channel for all", |images| {
         let [batch, _, height, width] = images.dims();

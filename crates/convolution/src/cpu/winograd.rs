@@ -69,7 +69,7 @@ impl Problem {
     /// The output, if it is one that Winograd's algorithm computes.
     pub fn forward(geometry: &Geometry) -> Option<Self> {
         let fits = geometry.kernel == [3, 3] && geometry.stride == [1, 1];
-        fits.then(|| Self {
+        fits.then_some(Self {
             batch: geometry.batch,
             depth: geometry.inputs,
             columns: geometry.outputs,
