@@ -44,7 +44,7 @@ pub enum Pool {
         /// Whether the padding counts as zeros.
         count_padding: bool,
     },
-    /// The average of each cell of a grid of so many rows and columns.
+    /// The average of each cell of a grid, given its rows and columns.
     Adaptive([usize; 2]),
 }
 
@@ -156,7 +156,7 @@ pub trait ConvolutionOps: Backend {
         pool: Pool,
     ) -> FloatTensor<Self>;
 
-    /// The same tensor so many times. What is new is in the gradient: those of all of them are added up
+    /// `count` copies of a tensor, for a network that branches. The gradients of all copies are added up
     /// by [`add`](Self::add).
     fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>>;
 
@@ -171,7 +171,8 @@ pub trait ConvolutionOps: Backend {
         #[extension_type] fourth: Optional<Self>,
     ) -> FloatTensor<Self>;
 
-    /// Images of so many channels each, of which [`concatenate`](Self::concatenate) makes `images`.
+    /// The reverse of [`concatenate`](Self::concatenate): the images that it made `images` of, given the
+    /// number of channels of each.
     fn separate(images: FloatTensor<Self>, channels: Vec<usize>) -> Vec<FloatTensor<Self>>;
 
     /// `1 / (1 + exp(-x))`, of a tensor of any shape.

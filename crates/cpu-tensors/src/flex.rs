@@ -11,7 +11,7 @@ use crate::{CpuTensor, Order, View, tensor::extent};
 impl<E: Element + Pod> CpuTensor<E> for FlexTensor {
     fn from_values(values: Vec<E>, shape: Vec<usize>, order: Order) -> Self {
         let places: usize = shape.iter().product();
-        assert_eq!(values.len(), places, "a tensor {shape:?} of so many values");
+        assert_eq!(values.len(), places, "the number of values of a tensor {shape:?}");
         let strides = order.strides(&shape);
         let layout = Layout::new(Shape::from(shape), strides, 0);
         FlexTensor::new(Bytes::from_elems(values), layout, E::dtype())

@@ -56,7 +56,7 @@ impl Peak {
 #[cfg(target_arch = "x86_64")]
 macro_rules! multiply_add {
     ($register:literal) => {
-        // SAFETY: nothing but registers is touched, all of which are told. The processor has the
+        // SAFETY: only registers are changed, and all of them are listed. The processor has the
         // instructions, as `of_processor` asked.
         unsafe {
             std::arch::asm!(

@@ -1,4 +1,8 @@
-//! What flex and ndarray share: from their tensors to the slices of [`crate::cpu`] and back.
+//! Flex and ndarray, whose tensors differ and whose operations do not: from their tensors to the
+//! slices of [`crate::cpu`] and back.
+
+// Burn's next release no longer has ndarray.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
 use burn::tensor::DType;
@@ -11,7 +15,7 @@ use crate::{
         geometry::Geometry,
         simd::Isa,
     },
-    ops::{Convolution, Gradients, Optional, Pool, Wanted},
+    ops::{Convolution, ConvolutionOps, Gradients, Optional, Pool, Wanted},
 };
 
 /// A tensor of rank 4: its shape.
@@ -324,3 +328,81 @@ where
     let values = cpu::sigmoid::backward(output.values(), gradient.values());
     FloatTensor::<B>::from_values(values, output.dims(), order)
 }
+
+/// The operations of a backend, which are the functions above.
+macro_rules! implement {
+    ($backend:ty) => {
+        impl ConvolutionOps for $backend {
+            fn convolve(
+                input: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: Optional<Self>,
+                residual: Optional<Self>,
+                options: Convolution,
+            ) -> FloatTensor<Self> {
+                convolve::<Self>(input, weight, bias.get(), residual.get(), options)
+            }
+
+            fn convolve_backward(
+                input: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                output: Optional<Self>,
+                output_grad: FloatTensor<Self>,
+                options: Convolution,
+                wanted: Wanted,
+            ) -> Gradients<Self> {
+                convolve_backward::<Self>(input, weight, output.get(), output_grad, options, wanted)
+            }
+
+            fn pool(input: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self> {
+                self::pool::<Self>(input, pool)
+            }
+
+            fn pool_backward(
+                input: FloatTensor<Self>,
+                output_grad: FloatTensor<Self>,
+                pool: Pool,
+            ) -> FloatTensor<Self> {
+                pool_backward::<Self>(input, output_grad, pool)
+            }
+
+            fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>> {
+                vec![input; count]
+            }
+
+            fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+                add::<Self>(a, b)
+            }
+
+            fn concatenate(
+                first: FloatTensor<Self>,
+                second: FloatTensor<Self>,
+                third: Optional<Self>,
+                fourth: Optional<Self>,
+            ) -> FloatTensor<Self> {
+                let images = [Some(first), Some(second), third.get(), fourth.get()];
+                concatenate::<Self>(images.into_iter().flatten().collect())
+            }
+
+            fn separate(images: FloatTensor<Self>, channels: Vec<usize>) -> Vec<FloatTensor<Self>> {
+                separate::<Self>(images, &channels)
+            }
+
+            fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self> {
+                logistic::<Self>(input)
+            }
+
+            fn logistic_backward(
+                output: FloatTensor<Self>,
+                output_grad: FloatTensor<Self>,
+            ) -> FloatTensor<Self> {
+                logistic_backward::<Self>(output, output_grad)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "flex")]
+implement!(burn::backend::Flex);
+#[cfg(feature = "ndarray")]
+implement!(burn::backend::NdArray);

@@ -1,9 +1,5 @@
-//! Where each backend's kernels are called: one file per backend.
+//! Where the kernels are called: the CPU backends, and the gradients.
 
 mod autodiff;
 #[cfg(feature = "_cpu")]
 mod cpu;
-#[cfg(feature = "flex")]
-mod flex;
-#[cfg(feature = "ndarray")]
-mod ndarray;

@@ -2,15 +2,15 @@
 //!
 //! A tile's rows are positions of the result, its columns channels. What a row is multiplied with, the
 //! window around its position, is never written out as the row of a matrix (im2col): with the channels
-//! last in memory a row of the window is one stretch of values, and rows of a tile lie equally far
-//! apart. So a tile is told where its first row's stretches begin, and how far the next row is.
+//! last in memory a row of the window is one stretch of values, and the rows of a tile are the same
+//! distance apart. A tile needs only the stretches of its first row and that distance.
 //!
 //! Rows lie along one of two axes:
 //! - **along a line of the image**, whose ends see padding: the image is copied with its padding first;
 //! - **along the images of the batch**, all at one position: no padding is multiplied with. This is for
 //!   small images, of which the padding would be a large part.
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
@@ -18,7 +18,7 @@ use super::{
     geometry::{Axis, Geometry},
     panels::Panels,
     scratch::{Shared, with_scratch},
-    simd::{Isa, Simd, with_isa},
+    simd::{Isa, Simd, rows, with_isa},
     tile::{Dot, Finish, Segment, enter_tile},
 };
 
@@ -134,12 +134,13 @@ enum Along {
     Batch,
 }
 
-/// Rows that tiles take the time of: those of one or two rows wait for their sums.
+/// The time of all tiles of a line, in rows: a tile of fewer than four rows takes as long as one of four,
+/// for its multiply-adds wait for each other.
 fn tiles_cost(rows: usize, most: usize) -> usize {
     split(rows, rows.div_ceil(most)).map(|tile| tile.len().max(4.min(most))).sum()
 }
 
-/// `0..length` in so many parts, as equal as can be.
+/// `0..length` in `parts` ranges, as equal as can be.
 pub fn split(length: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     (0..parts).map(move |part| part_of(length, parts, part))
 }
@@ -256,17 +257,16 @@ impl Plan {
         &self,
         source: Source,
         panels: &[f32],
-        target: Shared,
-        length: usize,
+        target: &mut [MaybeUninit<f32>],
         finish: Finished,
     ) {
         let Problem { batch, depth, columns, .. } = self.problem;
         let [height, width] = self.problem.target;
         let pixels = self.pixels.unwrap_or(batch * height * width);
-        assert_eq!(length, pixels * columns, "the result has a place");
-        let rows: usize =
+        assert_eq!(target.len(), pixels * columns, "the result has a place");
+        let taps: usize =
             self.problem.phases.iter().map(|[y, x]| y.taps.len() * x.taps.len()).sum();
-        assert!(panels.len() >= self.panels.len(rows * depth), "all weights are packed");
+        assert!(panels.len() >= self.panels.len(taps * depth), "all weights are packed");
         if pixels > 0 {
             let [h, w] = self.problem.source;
             let last = match self.pixels {
@@ -278,9 +278,8 @@ impl Plan {
             };
             assert!(source.values.len() > last, "the source is all there");
         }
-        for values in [finish.bias, finish.residual].into_iter().flatten() {
-            assert!(values.len() >= columns.min(length), "bias and residual are all there");
-        }
+        finish.assert_fits(self.panels, target.len());
+        let target = Shared::uninit(target);
         let source = match self.pixels {
             Some(_) => Source::channels_last(source.values, [depth, 1, LINE]),
             None => source,
@@ -316,7 +315,20 @@ pub struct Finished<'a> {
     pub relu: bool,
 }
 
-/// Whether rows so many values apart fall into the same few sets of a cache.
+impl Finished<'_> {
+    /// Checks that bias and residual are all there, for a result of `length` values.
+    ///
+    /// # Panics
+    ///
+    /// If not.
+    pub fn assert_fits(&self, panels: Panels, length: usize) {
+        let fits = |values: Option<&[f32]>, length| values.is_none_or(|it| it.len() >= length);
+        assert!(fits(self.bias, panels.padded()), "the bias is all there, with its padding");
+        assert!(fits(self.residual, length), "the residual is all there");
+    }
+}
+
+/// Whether rows at this distance, in values, fall into the same few sets of a cache.
 fn collides(stride: usize) -> bool {
     stride.is_multiple_of(512)
 }
@@ -468,7 +480,7 @@ impl Task<'_> {
                                 let line = self.line(image, x.grid);
                                 let from = read.strides[2] * x.step;
                                 for tile in
-                                    split(line, line.div_ceil(panels_rows::<S>(*panels, panel)))
+                                    split(line, line.div_ceil(rows::<S>(panels.get(panel).vectors)))
                                 {
                                     let a = index * read.strides[0] + tile.start * from;
                                     unsafe {
@@ -497,9 +509,10 @@ impl Task<'_> {
                                 );
                                 let images = self.images.len();
                                 let image = problem.target[0] * problem.target[1] * problem.columns;
-                                for tile in
-                                    split(images, images.div_ceil(panels_rows::<S>(*panels, panel)))
-                                {
+                                for tile in split(
+                                    images,
+                                    images.div_ceil(rows::<S>(panels.get(panel).vectors)),
+                                ) {
                                     unsafe {
                                         let a = read.start.add(tile.start * read.strides[0]);
                                         let at = self.target(
@@ -611,8 +624,4 @@ impl Task<'_> {
             );
         }
     }
-}
-
-fn panels_rows<S: Simd>(panels: Panels, panel: usize) -> usize {
-    if panels.get(panel).vectors == 1 { S::NARROW_ROWS } else { S::ROWS }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use gather::{Finished, Source};
 use geometry::Geometry;
 use panels::Weights;
-use scratch::{Shared, with_scratch};
+use scratch::with_scratch;
 use simd::Isa;
 
 pub mod gather;
@@ -80,32 +80,29 @@ fn gather(
     // The window is turned around where the source is the output's gradient.
     let taps = direct.taps(geometry.kernel[1]);
     let pad = |panels| finish.bias.map(|bias| panels::pad(bias, panels));
-    filled(length, |target| {
-        let target = Shared::uninit(target);
-        match winograd {
-            Some(problem) => {
-                let plan = winograd::Plan::new(problem, isa);
-                let (panels, isa) = plan.panels();
-                let bias = pad(panels);
-                let finish = Finished { bias: bias.as_deref(), ..finish };
-                with_scratch(winograd::weights_len(panels, depth), |transformed| {
-                    with_scratch(panels.len(taps.len() * depth), |packed| {
-                        panels::pack(weights, &taps, depth, panels, packed);
-                        winograd::transform_weights(packed, depth, panels, isa, transformed);
-                    });
-                    plan.run(source, transformed, target, length, finish);
-                });
-            }
-            None => {
-                let plan = gather::Plan::new(direct, &source, isa);
-                let (panels, _) = plan.panels();
-                let bias = pad(panels);
-                let finish = Finished { bias: bias.as_deref(), ..finish };
+    filled(length, |target| match winograd {
+        Some(problem) => {
+            let plan = winograd::Plan::new(problem, isa);
+            let (panels, isa) = plan.panels();
+            let bias = pad(panels);
+            let finish = Finished { bias: bias.as_deref(), ..finish };
+            with_scratch(winograd::weights_len(panels, depth), |transformed| {
                 with_scratch(panels.len(taps.len() * depth), |packed| {
                     panels::pack(weights, &taps, depth, panels, packed);
-                    plan.run(source, packed, target, length, finish);
+                    winograd::transform_weights(packed, depth, panels, isa, transformed);
                 });
-            }
+                plan.run(source, transformed, target, finish);
+            });
+        }
+        None => {
+            let plan = gather::Plan::new(direct, &source, isa);
+            let (panels, _) = plan.panels();
+            let bias = pad(panels);
+            let finish = Finished { bias: bias.as_deref(), ..finish };
+            with_scratch(panels.len(taps.len() * depth), |packed| {
+                panels::pack(weights, &taps, depth, panels, packed);
+                plan.run(source, packed, target, finish);
+            });
         }
     })
 }

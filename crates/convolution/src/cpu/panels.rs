@@ -42,7 +42,7 @@ pub struct Panels {
 }
 
 impl Panels {
-    /// For so many columns.
+    /// For this number of columns.
     pub fn new(columns: usize, isa: Isa) -> Self {
         let lanes = isa.lanes();
         Self { columns, width: if columns <= lanes { lanes } else { 2 * lanes }, lanes, isa }
@@ -65,12 +65,12 @@ impl Panels {
         self.columns.next_multiple_of(self.lanes)
     }
 
-    /// Values of all panels, of so many rows.
+    /// The length of all panels together, in values, with `rows` rows each.
     pub fn len(&self, rows: usize) -> usize {
         rows * self.padded()
     }
 
-    /// Where a panel of so many rows begins.
+    /// Where a panel begins, with `rows` rows each.
     pub fn start(&self, index: usize, rows: usize) -> usize {
         index * self.width * rows
     }
@@ -251,11 +251,4 @@ pub fn pad(values: &[f32], panels: Panels) -> Vec<f32> {
     let mut padded = values.to_vec();
     padded.resize(panels.padded(), 0.0);
     padded
-}
-
-impl Isa {
-    /// Rows of a tile so many vectors wide.
-    pub fn rows(self, vectors: usize) -> usize {
-        with_isa!(self, S => if vectors == 1 { S::NARROW_ROWS } else { S::ROWS })
-    }
 }

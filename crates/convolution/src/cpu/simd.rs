@@ -61,7 +61,8 @@ pub trait Kernel {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
-/// Which set of instructions.
+/// Which set of instructions. Only [`Isa::best`] and, in the tests, `Isa::all` make one, so that whoever
+/// has an `Isa` may run its instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// AVX-512: 32 registers of 16 values.
@@ -122,6 +123,11 @@ impl Isa {
         }
     }
 
+    /// The most rows of a tile of one or two vectors.
+    pub fn rows(self, vectors: usize) -> usize {
+        with_isa!(self, S => rows::<S>(vectors))
+    }
+
     /// Values in a vector.
     pub fn lanes(self) -> usize {
         with_isa!(self, S => S::LANES)
@@ -148,6 +154,16 @@ impl fmt::Display for Isa {
             Self::Portable => "portable",
         })
     }
+}
+
+/// The most rows of a tile of one or two vectors.
+pub fn rows<S: Simd>(vectors: usize) -> usize {
+    if vectors == 1 { S::NARROW_ROWS } else { S::ROWS }
+}
+
+/// The same for the gradient of the weights, where more rows than these would gain nothing.
+pub fn outer_rows<S: Simd>(vectors: usize) -> usize {
+    rows::<S>(vectors).min(8)
 }
 
 /// An expression for the [`Simd`] of an [`Isa`].

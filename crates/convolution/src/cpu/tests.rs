@@ -4,7 +4,7 @@ use super::{
     gather::{self, Finished, Source},
     geometry::Geometry,
     panels::{self, Panels, Weights},
-    scratch::{Shared, with_scratch},
+    scratch::with_scratch,
     simd::Isa,
     sum_of_positions, weights, winograd,
 };
@@ -236,9 +236,7 @@ fn run(
     };
     let weights = Weights { values: weight, n, k, tap: 1 };
     let (order, depth) = (direct.taps(geometry.kernel[1]), direct.depth);
-    let length = target.len();
-    let target = Shared::new(target);
-    let with_bias = |panels: Panels, compute: &dyn Fn(Finished)| match finish.bias {
+    let with_bias = |panels: Panels, compute: &mut dyn FnMut(Finished)| match finish.bias {
         Some(bias) => with_scratch(panels.padded(), |padded| {
             padded.copy_from_slice(&panels::pad(bias, panels));
             compute(Finished { bias: Some(padded), ..finish });
@@ -251,7 +249,7 @@ fn run(
             let (panels, _) = plan.panels();
             with_scratch(panels.len(order.len() * depth), |packed| {
                 panels::pack(weights, &order, depth, panels, packed);
-                with_bias(panels, &|finish| plan.run(source, packed, target, length, finish));
+                with_bias(panels, &mut |finish| plan.run(source, packed, to_write(target), finish));
             });
         }
         Algorithm::Winograd => {
@@ -263,7 +261,9 @@ fn run(
                     panels::pack(weights, &order, depth, panels, packed);
                     winograd::transform_weights(packed, depth, panels, isa, transformed);
                 });
-                with_bias(panels, &|finish| plan.run(source, transformed, target, length, finish));
+                with_bias(panels, &mut |finish| {
+                    plan.run(source, transformed, to_write(target), finish);
+                });
             });
         }
     }
@@ -938,4 +938,63 @@ fn no_kernel_reads_or_writes_beyond_its_tensors_and_scratch() {
             }
         });
     }
+}
+
+/// A result, with a bias and a residual that have these lengths, of two images of 3 x 3 pixels and four
+/// channels.
+fn finish_with(algorithm: Algorithm, bias: usize, residual: usize) {
+    let geometry = Geometry {
+        batch: 2,
+        inputs: 4,
+        outputs: 4,
+        size: [3, 3],
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+        output: [3, 3],
+    };
+    let (bias, residual) = (vec![0.0; bias], vec![0.0; residual]);
+    let finish = Finished { bias: Some(&bias), residual: Some(&residual), relu: false };
+    let weight = vec![0.0; geometry.weight_len()];
+    let problem = winograd::Problem::forward(&geometry).expect("a window of 3 x 3");
+    let images = [0.0; 72];
+    let source = Source::channels_last(&images, [4, 3, 3]);
+    let mut target = [0.0; 72];
+    match algorithm {
+        Algorithm::Direct => {
+            let direct = gather::Problem::forward(&geometry);
+            let plan = gather::Plan::new(direct, &source, Isa::Portable);
+            let packed = vec![0.0; plan.panels().0.len(weight.len() / 4)];
+            plan.run(source, &packed, to_write(&mut target), finish);
+        }
+        Algorithm::Winograd => {
+            let plan = winograd::Plan::new(problem, Isa::Portable);
+            let transformed = vec![0.0; winograd::weights_len(plan.panels().0, 4)];
+            plan.run(source, &transformed, to_write(&mut target), finish);
+        }
+    }
+}
+
+#[test]
+fn a_bias_and_a_residual_that_fit_are_taken() {
+    finish_with(Algorithm::Direct, 8, 72);
+    finish_with(Algorithm::Winograd, 8, 72);
+}
+
+#[test]
+#[should_panic = "the residual is all there"]
+fn a_residual_that_is_too_short_is_refused() {
+    finish_with(Algorithm::Direct, 8, 71);
+}
+
+#[test]
+#[should_panic = "the residual is all there"]
+fn a_residual_that_is_too_short_is_refused_by_winograd() {
+    finish_with(Algorithm::Winograd, 8, 71);
+}
+
+#[test]
+#[should_panic = "the bias is all there"]
+fn a_bias_without_its_padding_is_refused() {
+    finish_with(Algorithm::Direct, 4, 72);
 }

@@ -117,7 +117,7 @@ impl Finish {
     ///
     /// # Safety
     ///
-    /// There are so many columns in all of them.
+    /// All of them have `columns` values.
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, output: *mut f32, row: usize, columns: usize) {
         unsafe {

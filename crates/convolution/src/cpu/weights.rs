@@ -18,7 +18,7 @@ use super::{
     geometry::{Axis, Geometry},
     panels::{Panel, Panels},
     scratch::{Shared, with_scratch},
-    simd::{Isa, Kernel, Simd, with_isa},
+    simd::{Isa, Kernel, Simd, outer_rows, with_isa},
     tile::{Outer, Run, enter_tile},
 };
 
@@ -434,8 +434,8 @@ impl Task<'_> {
                     let at = (first - start) * to.positions
                         + (i * to.strides[0] + r * to.strides[1]) * width;
                     let from = &self.gradient.values[from..];
-                    // All that is read of the line is there.
-                    let _ = from[(x.grid - 1) * column_stride + (columns - 1) * channel];
+                    let last = (x.grid - 1) * column_stride + (columns - 1) * channel;
+                    assert!(from.len() > last, "the gradient is all there");
                     unsafe {
                         S::enter(CopyRow {
                             from: from.as_ptr(),
@@ -493,7 +493,7 @@ impl Task<'_> {
     /// How many rows tiles of these have.
     fn rows<S: Simd>(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<S> {
         let vectors = self.plan.panels.get(self.outputs.start).vectors;
-        let most = if vectors == 1 { S::NARROW_ROWS.min(8) } else { S::ROWS.min(8) };
+        let most = outer_rows::<S>(vectors);
         split(rows, rows.div_ceil(most))
     }
 
@@ -590,8 +590,8 @@ impl Task<'_> {
                         + first * column_stride
                         + self.inputs.start * channel;
                     let from = &self.input.values[from..];
-                    // All that is read of the line is there.
-                    let _ = from[(count - 1) * x.step * column_stride + (depth - 1) * channel];
+                    let last = (count - 1) * x.step * column_stride + (depth - 1) * channel;
+                    assert!(from.len() > last, "the input is all there");
                     let at = (r * line + first * phase) * images + i;
                     for rows in self.rows::<S>(depth) {
                         let width = rows.len();

@@ -32,7 +32,7 @@ use super::{
     geometry::Geometry,
     panels::Panels,
     scratch::{Shared, with_scratch},
-    simd::{Isa, Kernel, Simd, with_isa},
+    simd::{Isa, Kernel, Simd, outer_rows, rows, with_isa},
     tile::{Dot, Finish, Outer, Run, Segment, enter_tile},
     weights::{self, Layout},
 };
@@ -213,18 +213,16 @@ impl Plan {
         &self,
         source: Source,
         weights: &[f32],
-        target: Shared,
-        length: usize,
+        target: &mut [MaybeUninit<f32>],
         finish: Finished,
     ) {
         let Problem { batch, depth, columns, source: [height, width], target: size, .. } =
             self.problem;
-        assert_eq!(length, batch * size[0] * size[1] * columns, "the result has a place");
+        assert_eq!(target.len(), batch * size[0] * size[1] * columns, "the result has a place");
         assert!(weights.len() >= weights_len(self.panels, depth), "all weights are transformed");
         source.assert_channels_last([batch, depth, height, width]);
-        for values in [finish.bias, finish.residual].into_iter().flatten() {
-            assert!(values.len() >= columns.min(length), "bias and residual are all there");
-        }
+        finish.assert_fits(self.panels, target.len());
+        let target = Shared::uninit(target);
         let tiles = self.problem.tiles();
         (0..self.tasks()).into_par_iter().with_max_len(1).for_each(|task| {
             let (group, chunk) = (task / self.chunks, task % self.chunks);
@@ -273,7 +271,7 @@ impl Plan {
                 for point in 0..ALL_POINTS {
                     for index in panels.clone() {
                         let panel = self.panels.get(index);
-                        let most = if panel.vectors == 1 { S::NARROW_ROWS } else { S::ROWS };
+                        let most = rows::<S>(panel.vectors);
                         let b = weights.as_ptr();
                         let b = b.add(point * weights_of_point + self.panels.start(index, depth));
                         for rows in split(group.len(), group.len().div_ceil(most)) {
@@ -492,7 +490,7 @@ unsafe fn weight_window<S: Simd>(u: [S::Vector; POINTS]) -> [S::Vector; 3] {
 ///
 /// # Safety
 ///
-/// `length` is a multiple of the lanes; there are so many of each tap and of each point.
+/// `length` is a multiple of the lanes; each tap and each point has `length` values.
 struct TransformWeights {
     from: *const f32,
     tap: usize,
@@ -889,11 +887,7 @@ impl WeightPlan {
                     for point in 0..ALL_POINTS {
                         for panel in panels.clone() {
                             let panel = self.panels.get(panel);
-                            let most = if panel.vectors == 1 {
-                                S::NARROW_ROWS.min(8)
-                            } else {
-                                S::ROWS.min(8)
-                            };
+                            let most = outer_rows::<S>(panel.vectors);
                             for rows in split(channels.len(), channels.len().div_ceil(most)) {
                                 let row = point * inputs + channels.start + rows.start;
                                 enter_tile!(
