@@ -1,5 +1,5 @@
 use burn::{
-    backend::{Dispatch, DispatchTensor},
+    backend::Dispatch,
     config::Config,
     nn::{
         PaddingConfig2d,
@@ -230,10 +230,7 @@ impl Kernels {
 
     /// Whether the kernels are wanted and there are some for the tensor.
     fn covers<const D: usize>(self, tensor: &Tensor<D>) -> bool {
-        self != Self::Burn
-            && tensor.dtype() == DType::F32
-            && tensor.shape().num_elements() > 0
-            && is_covered(&tensor.clone().into_dispatch())
+        self != Self::Burn && is_covered(tensor)
     }
 }
 
@@ -261,8 +258,8 @@ fn padding(
     }
 }
 
-/// Whether a backend that this crate was built for has the tensor.
-fn is_covered(tensor: &DispatchTensor) -> bool {
+/// Whether there are kernels for the tensor: it is f32, and on a backend that this crate was built for.
+pub(crate) fn is_covered<const D: usize>(tensor: &Tensor<D>) -> bool {
     use burn::backend::DispatchTensorKind as Kind;
     fn covered(kind: &Kind) -> bool {
         match kind {
@@ -275,5 +272,7 @@ fn is_covered(tensor: &DispatchTensor) -> bool {
             _ => false,
         }
     }
-    covered(&tensor.kind)
+    tensor.dtype() == DType::F32
+        && tensor.shape().num_elements() > 0
+        && covered(&tensor.clone().into_dispatch().kind)
 }

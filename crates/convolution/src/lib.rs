@@ -167,8 +167,10 @@ mod cpu;
 mod kernels;
 pub mod ops;
 mod reference;
+mod sums;
 
 pub use kernels::Kernels;
+pub use sums::{sum_of_squares, weighted_sum};
 
 #[cfg(test)]
 mod tests;

@@ -157,11 +157,18 @@ pub trait ConvolutionOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// `count` copies of a tensor, for a network that branches. The gradients of all copies are added up
-    /// by [`add`](Self::add).
+    /// by [`weighted_sum`](Self::weighted_sum).
     fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>>;
 
-    /// The sum of two tensors of one shape, in the order of the first.
-    fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `factors[0] * a + factors[1] * b`, of two tensors of one shape, in the order of the first.
+    fn weighted_sum(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        factors: [f32; 2],
+    ) -> FloatTensor<Self>;
+
+    /// The sum of the squares of all values, `[1]`.
+    fn sum_of_squares(input: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Images with all channels of two to four others, channels last in memory.
     fn concatenate(

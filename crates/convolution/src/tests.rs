@@ -9,7 +9,7 @@ use burn::{
 };
 use serde::Deserialize;
 
-use crate::Kernels;
+use crate::{Kernels, sum_of_squares, weighted_sum};
 
 /// What `tests/reference.py` made with PyTorch.
 #[derive(Deserialize)]
@@ -694,5 +694,49 @@ fn burns_own_operations_are_its_layers() {
         let expected = relu(layer.forward(images.clone()) + residual.clone());
         let found = Kernels::Burn.conv2d_add_relu(&layer, images, residual);
         assert_near(name, found, &values(expected), 0.0);
+    }
+}
+
+#[test]
+fn weighted_sums_are_burns_to_the_bit() {
+    for (name, device) in test_devices::all() {
+        // More than a task's values, and no multiple of them; a second tensor that lies otherwise.
+        let x = made([3, 129, 17, 13], INPUT, &device);
+        let y = made([3, 17, 13, 129], WEIGHT, &device).permute([0, 3, 1, 2]);
+        for [a, b] in [[1.0, 1.0], [1.0, -0.05], [0.9, 1.0], [0.999, 0.001]] {
+            let expected = x.clone() * a + y.clone() * b;
+            let found = weighted_sum([a, b], x.clone(), y.clone());
+            assert_eq!(values(found), values(expected), "{name}, {a}, {b}");
+        }
+        // Nobody else sees that it is overwritten.
+        assert_eq!(values(x), values(made([3, 129, 17, 13], INPUT, &device)), "{name}");
+    }
+}
+
+#[test]
+fn sums_of_squares_are_those_of_f64() {
+    for (name, device) in test_devices::all() {
+        for shape in [[3, 129, 17, 13], [1, 1, 1, 1], [1, 5, 3, 1]] {
+            let x = made(shape, INPUT, &device);
+            let expected: f64 = values(x.clone()).into_iter().map(|x| f64::from(x).powi(2)).sum();
+            for x in [x.clone(), x.permute([0, 2, 3, 1])] {
+                let found = f64::from(sum_of_squares(x).into_scalar::<f32>());
+                assert!((found - expected).abs() < 1e-6 * expected, "{name}, {found}, {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_pass_through_sums() {
+    for (name, device) in test_devices::all() {
+        let device = device.autodiff();
+        let x = made([2, 3, 4, 5], INPUT, &device).require_grad();
+        let sum = weighted_sum([3.0, 1.0], x.clone(), x.clone().detach());
+        let total = sum_of_squares(x.clone()) + sum.sum();
+        let gradient = values(x.grad(&total.backward()).unwrap());
+        for (gradient, x) in gradient.into_iter().zip(values(x)) {
+            assert!((gradient - (2.0 * x + 3.0)).abs() < 1e-5, "{name}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use burn::{
     optim::GradientsParams,
     tensor::Tensor,
 };
+use convolution::weighted_sum;
 
 use crate::classifier::Classifier;
 
@@ -56,7 +57,7 @@ impl ModuleMapper for Blend {
             Some(new) => param.map(|average| {
                 // Training on several devices leaves moving averages on any of them.
                 let new = new.to_device(&average.device());
-                average * self.kept + new * (1.0 - self.kept)
+                weighted_sum([self.kept, 1.0 - self.kept], average, new)
             }),
             None => param,
         }

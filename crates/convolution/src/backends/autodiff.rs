@@ -88,8 +88,16 @@ impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C>
         (0..count).map(branch).collect()
     }
 
-    fn add(_a: FloatTensor<Self>, _b: FloatTensor<Self>) -> FloatTensor<Self> {
-        panic!("gradients that are added up have no gradient of their own");
+    fn weighted_sum(
+        _a: FloatTensor<Self>,
+        _b: FloatTensor<Self>,
+        _factors: [f32; 2],
+    ) -> FloatTensor<Self> {
+        panic!("a weighted sum is of gradients and weights, and has no gradient of its own");
+    }
+
+    fn sum_of_squares(_input: FloatTensor<Self>) -> FloatTensor<Self> {
+        panic!("a sum of squares is of gradients and weights, and has no gradient of its own");
     }
 
     fn concatenate(
@@ -276,7 +284,7 @@ impl<B: ConvolutionOps> Backward<B, 1> for BranchBackward {
             let (device, dtype) = (gradient.device(), gradient.dtype().into());
             let mut sum = sum.lock().expect("no branch panicked");
             let total = match sum.take() {
-                Some(total) => B::add(total, gradient),
+                Some(total) => B::weighted_sum(total, gradient, [1.0, 1.0]),
                 None => gradient,
             };
             *sum = Some(total);

@@ -250,16 +250,33 @@ fn dense<T: CpuTensor<f32>>(tensor: T) -> (T, Order) {
     (tensor.into_order(order), order)
 }
 
-/// [`crate::ops::ConvolutionOps::add`].
-pub fn add<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B>
+/// [`crate::ops::ConvolutionOps::weighted_sum`].
+pub fn weighted_sum<B: Backend>(
+    a: FloatTensor<B>,
+    b: FloatTensor<B>,
+    factors: [f32; 2],
+) -> FloatTensor<B>
 where
     FloatTensor<B>: CpuTensor<f32>,
 {
+    assert_f32(&a);
+    assert_f32(&b);
     assert_eq!(a.dims(), b.dims(), "tensors of one shape are added");
     let (mut a, order) = dense(a);
     let b = b.into_order(order);
-    cpu::add(a.values_mut(), b.values());
+    cpu::weighted_sum(a.values_mut(), b.values(), factors);
     a
+}
+
+/// [`crate::ops::ConvolutionOps::sum_of_squares`].
+pub fn sum_of_squares<B: Backend>(input: FloatTensor<B>) -> FloatTensor<B>
+where
+    FloatTensor<B>: CpuTensor<f32>,
+{
+    assert_f32(&input);
+    let (input, _) = dense(input);
+    let sum = cpu::sum_of_squares(input.values());
+    FloatTensor::<B>::from_values(vec![sum], vec![1], Order::ChannelsFirst)
 }
 
 /// [`crate::ops::ConvolutionOps::concatenate`].
@@ -370,8 +387,16 @@ macro_rules! implement {
                 vec![input; count]
             }
 
-            fn add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-                add::<Self>(a, b)
+            fn weighted_sum(
+                a: FloatTensor<Self>,
+                b: FloatTensor<Self>,
+                factors: [f32; 2],
+            ) -> FloatTensor<Self> {
+                weighted_sum::<Self>(a, b, factors)
+            }
+
+            fn sum_of_squares(input: FloatTensor<Self>) -> FloatTensor<Self> {
+                sum_of_squares::<Self>(input)
             }
 
             fn concatenate(

@@ -119,7 +119,7 @@ impl Problem {
         let work = self.phases.iter().map(|[y, x]| match along {
             Along::Line => lines(y) * x.taps.len() * tiles_cost(x.grid, most),
             Along::Batch => {
-                let images = self.batch.div_ceil(self.batch.div_ceil(most));
+                let images = self.batch.div_ceil(self.batch.div_ceil(most).max(1)).max(1);
                 lines(y) * lines(x) * tiles_cost(images, most) / images
             }
         });
@@ -150,8 +150,8 @@ fn part_of(length: usize, parts: usize, part: usize) -> Range<usize> {
     start(part)..start(part + 1)
 }
 
-/// Pixels of a tile row of a pointwise convolution, whose images are one long line: a multiple of every
-/// tile's rows.
+/// The most pixels of a line of a pointwise convolution, whose images are one long line that is cut
+/// into such: a multiple of every tile's rows.
 const LINE: usize = 168;
 
 /// Multiplications below which a task is not worth its own, and the tasks that are enough.
@@ -178,6 +178,8 @@ impl Plan {
     /// For a source that lies so in memory.
     pub fn new(mut problem: Problem, source: &Source, isa: Isa) -> Self {
         let isa = isa.for_row(problem.columns);
+        let panels = Panels::new(problem.columns, isa);
+        let wanted = |work: usize| (work / TASK).clamp(1, TASKS);
         let [height, width] = problem.source;
         let dense = source.is_channels_last([problem.depth, height, width]);
         let pointwise = dense
@@ -187,18 +189,20 @@ impl Plan {
         if pointwise {
             let total = problem.batch * height * width;
             pixels = Some(total);
+            // Shorter where few pixels would be too few tasks.
+            let lines = wanted(total * problem.depth * problem.columns).div_ceil(panels.count());
+            let line = total.div_ceil(lines).clamp(1, LINE);
             let mut axis = problem.phases[0][1].clone();
-            (axis.source, axis.grid) = (LINE, LINE);
+            (axis.source, axis.grid) = (line, line);
             let one = Axis { source: 1, grid: 1, ..axis.clone() };
             problem = Problem {
-                batch: total.div_ceil(LINE),
-                source: [1, LINE],
-                target: [1, LINE],
+                batch: total.div_ceil(line),
+                source: [1, line],
+                target: [1, line],
                 phases: vec![[one, axis]],
                 ..problem
             };
         }
-        let panels = Panels::new(problem.columns, isa);
         let vectors = panels.get(0).vectors;
         let line = problem.work(Along::Line, isa, vectors);
         let batch = problem.work(Along::Batch, isa, vectors);
@@ -215,24 +219,23 @@ impl Plan {
             }
             Along::Batch => true,
         };
-        let work = line.min(batch) * problem.columns;
-        let wanted = (work * problem.batch / TASK).clamp(1, TASKS);
-        let groups = match along {
-            Along::Line => wanted.min(problem.batch),
-            Along::Batch => problem.batch.div_ceil(isa.rows(vectors)),
-        };
+        let wanted = wanted(line.min(batch) * problem.columns * problem.batch);
         let rows = problem.phases.iter().map(|[y, _]| y.grid).max().unwrap_or(1);
-        let (most_bands, most_chunks) = (rows.div_ceil(4), panels.count());
-        let (bands, chunks);
-        let missing = |tasks: usize| wanted.div_ceil(groups * tasks);
+        let (groups, bands, chunks);
+        let missing = |tasks: usize| wanted.div_ceil(tasks);
         match along {
             Along::Line => {
-                bands = missing(1).clamp(1, most_bands);
-                chunks = missing(bands).clamp(1, most_chunks);
+                groups = missing(1).min(problem.batch).max(1);
+                // Bands copy again the lines that they share: rather a few channels each than bands
+                // of one or two lines.
+                let high = missing(groups).clamp(1, rows.div_ceil(4));
+                chunks = missing(groups * high).clamp(1, panels.count());
+                bands = missing(groups * chunks).clamp(high, rows.max(high));
             }
             Along::Batch => {
-                chunks = missing(1).clamp(1, most_chunks);
-                bands = missing(chunks).clamp(1, rows);
+                groups = problem.batch.div_ceil(isa.rows(vectors)).max(1);
+                chunks = missing(groups).clamp(1, panels.count());
+                bands = missing(groups * chunks).clamp(1, rows);
             }
         }
         Self { problem, panels, along, copies, pixels, groups, bands, chunks, isa }
@@ -281,7 +284,7 @@ impl Plan {
         finish.assert_fits(self.panels, target.len());
         let target = Shared::uninit(target);
         let source = match self.pixels {
-            Some(_) => Source::channels_last(source.values, [depth, 1, LINE]),
+            Some(_) => Source::channels_last(source.values, [depth, 1, self.problem.source[1]]),
             None => source,
         };
         (0..self.tasks()).into_par_iter().with_max_len(1).for_each(|task| {
@@ -450,7 +453,7 @@ impl Task<'_> {
 
     /// How many pixels a line of an image has.
     fn line(&self, image: usize, line: usize) -> usize {
-        self.plan.pixels.map_or(line, |pixels| (pixels - image * LINE).min(line))
+        self.plan.pixels.map_or(line, |pixels| (pixels - image * line).min(line))
     }
 
     /// # Safety

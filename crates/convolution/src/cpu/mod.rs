@@ -173,10 +173,28 @@ pub fn relu_backward(output: &[f32], gradient: &mut [f32]) {
     });
 }
 
-/// `a += b`.
-pub fn add(a: &mut [f32], b: &[f32]) {
+/// `a = factors[0] * a + factors[1] * b`.
+pub fn weighted_sum(a: &mut [f32], b: &[f32], [of_a, of_b]: [f32; 2]) {
     let chunks = a.par_chunks_mut(PARALLEL).zip(b.par_chunks(PARALLEL));
-    chunks.for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
+    chunks.for_each(|(a, b)| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a = of_a * *a + of_b * b);
+    });
+}
+
+/// The sum of all squares, in one order whatever the number of threads.
+pub fn sum_of_squares(values: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let sum_of = |values: &[f32]| -> f64 {
+        let mut sums = [0.0; LANES];
+        let (blocks, rest) = values.as_chunks::<LANES>();
+        for block in blocks {
+            sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value * value);
+        }
+        sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += value * value);
+        sums.into_iter().map(f64::from).sum()
+    };
+    let parts: Vec<_> = values.par_chunks(PARALLEL).map(sum_of).collect();
+    parts.into_iter().sum::<f64>() as f32
 }
 
 /// Pixels that a task copies.

@@ -126,7 +126,7 @@ impl Plan {
         // Values of a line, of a task's channels.
         let line = geometry.outputs.div_ceil(down) * width
             + geometry.inputs.div_ceil(across) * geometry.size[1] * geometry.stride[0];
-        let rows = (PIECE / line.max(1)).clamp(1, lines_of_batch.div_ceil(splits).max(1));
+        let rows = (PIECE / line.max(1)).clamp(1, (lines_of_batch / splits).max(1));
         let bands = height.div_ceil(rows);
         let images = if bands == 1 { (rows / height.max(1)).max(1) } else { 1 };
         let groups = geometry.batch.div_ceil(images);

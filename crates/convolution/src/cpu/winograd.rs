@@ -48,6 +48,7 @@ const BUDGET: usize = 1 << 18;
 /// Tiles of a task: multiples of the rows of a tile of registers.
 const STEP: usize = 12;
 const GROUP: Range<usize> = 24..48;
+const FEWEST: usize = 4;
 
 const TASK: usize = 1 << 19;
 const TASKS: usize = 32;
@@ -187,10 +188,12 @@ impl Plan {
         let tiles = problem.tiles().total;
         let group = BUDGET / (ALL_POINTS * (problem.depth + problem.columns));
         let group = (group / STEP * STEP).clamp(GROUP.start, GROUP.end);
-        let groups = tiles.div_ceil(group);
+        let groups = tiles.div_ceil(group).max(1);
         let work = ALL_POINTS * tiles * problem.depth * problem.columns;
         let wanted = (work / TASK).clamp(1, TASKS);
-        let chunks = wanted.div_ceil(groups.max(1)).clamp(1, panels.count());
+        let chunks = wanted.div_ceil(groups).clamp(1, panels.count());
+        // Smaller ones, for one small image, where there are not enough panels.
+        let groups = wanted.div_ceil(chunks).clamp(groups, tiles.div_ceil(FEWEST).max(groups));
         Self { problem, panels, isa, groups, chunks }
     }
 

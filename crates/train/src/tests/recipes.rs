@@ -2,7 +2,10 @@
 
 use burn::{
     module::{Module, ModuleMapper, Param},
-    optim::GradientsParams,
+    optim::{
+        GradientsParams, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig,
+        momentum::MomentumConfig,
+    },
     tensor::{Device, Tensor, TensorData, Tolerance},
 };
 use fashion_mnist::{Batch, Mix};
@@ -99,6 +102,36 @@ fn optimizers_step_as_pytorchs() {
             pair = optimizer.step(learning_rate, pair, gradients);
             pair.assert_is(expected, &format!("{case}, step {number}"));
         }
+    }
+}
+
+#[test]
+fn sgd_is_burns_to_the_bit_and_so_is_what_it_keeps() {
+    let reference = &reference()["optimizers"];
+    let device = Device::flex().autodiff();
+    for nesterov in [false, true] {
+        let nesterov_key = format!("optimizer.nesterov={nesterov}");
+        let decay = ["optimizer.weight_decay=0.01", "optimizer.decay=all"];
+        let keys = ["optimizer.momentum=0.9", &nesterov_key, decay[0], decay[1]];
+        let config = Config::load(None, &set(&keys)).unwrap().optimizer;
+        let momentum = MomentumConfig::new().with_dampening(0.0).with_nesterov(nesterov);
+        let burn = SgdConfig::new()
+            .with_momentum(Some(momentum))
+            .with_weight_decay(Some(WeightDecayConfig::new(0.01)));
+        let start = Pair::start(reference, &device);
+        let train = |mut optimizer: ModuleOptimizer| {
+            let mut pair = start.clone();
+            for gradient in reference["gradients"].as_array().unwrap() {
+                let gradients = pair.gradients(gradient, &device.clone().inner());
+                pair = optimizer.step(0.1, pair, gradients);
+            }
+            let weights = (pair.weight.val().into_data(), pair.bias.val().into_data());
+            (weights, optimizer.to_record().into_bytes().unwrap())
+        };
+        let (weights, record) = train(optimizer(&config, &start));
+        let (burns_weights, burns_record) = train(burn.init());
+        assert_eq!(weights, burns_weights);
+        assert!(record == burns_record, "a checkpoint of one is one of the other");
     }
 }
 
