@@ -12,11 +12,9 @@ mod kills;
 mod reproduce;
 mod torchvision;
 
-/// Keeps freed memory, where the system's allocator gives large pieces back and the next use of them
-/// would be timed as the work of whoever comes first. Counted for the fuzzing.
+/// The system's allocator, as in `train`, counted for the fuzzing.
 #[global_allocator]
-static GLOBAL: fuzz::memory::Counting<mimalloc::MiMalloc> =
-    fuzz::memory::Counting(mimalloc::MiMalloc);
+static GLOBAL: fuzz::memory::Counting = fuzz::memory::Counting;
 
 /// Developer chores.
 #[derive(Debug, Parser)]

@@ -1,6 +1,6 @@
 //! The batch norm kernels beside Burn's own operation and a plain copy.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use batch_norm::{
     RunningVariance,
@@ -163,13 +163,15 @@ fn measure(
     let statistics = kernel();
     let BatchNormTrain { output, variance, .. } = reference();
 
-    // As in training, nobody else holds the gradient that comes in; it is made before the clock
-    // starts.
-    let fresh = || {
-        let gradient = source.tensor();
+    // As in training, nobody else holds the gradient that comes in. It is made before the forward pass,
+    // so that the passes follow each other.
+    let gradient = Cell::new(None);
+    let with_gradient = |forward: &dyn Fn() -> Duration| {
+        gradient.set(Some(source.tensor()));
         finish(device);
-        gradient
+        forward()
     };
+    let take_gradient = || gradient.take().expect("made before the forward pass");
     let kernel_backward = |gradient: DispatchTensor| {
         Dispatch::normalize_backward(
             input.clone(),
@@ -199,27 +201,20 @@ fn measure(
 
     let size = shape.iter().product::<usize>();
     let mut host = is_cpu(&input).then(|| [vec![1.0; size], vec![0.0; size]]);
+    let or_nothing =
+        |work: &mut dyn FnMut() -> Duration| if alone { Duration::ZERO } else { work() };
     let rounds = (VALUES / size).clamp(7, 101);
     let times = medians(
         rounds,
         [
-            &mut || timed(device, kernel),
-            &mut || if alone { Duration::ZERO } else { timed(device, reference) },
-            &mut || {
-                let gradient = fresh();
-                timed(device, || kernel_backward(gradient))
-            },
-            &mut || {
-                if alone {
-                    return Duration::ZERO;
-                }
-                let gradient = fresh();
-                timed(device, || reference_backward(gradient))
-            },
-            &mut || if alone { Duration::ZERO } else { copy(&source, &mut host, device) },
+            &mut || with_gradient(&|| timed(device, kernel)),
+            &mut || timed(device, || kernel_backward(take_gradient())),
+            &mut || or_nothing(&mut || with_gradient(&|| timed(device, reference))),
+            &mut || or_nothing(&mut || timed(device, || reference_backward(take_gradient()))),
+            &mut || or_nothing(&mut || copy(&source, &mut host, device)),
         ],
     );
-    let [forward, reference_forward, backward, reference_backward, copy] = times;
+    let [forward, backward, reference_forward, reference_backward, copy] = times;
     let bytes = (size * size_of::<f32>()) as f64;
     let row = |pass, passes: usize, kernel: Duration, reference: Duration| {
         let gbps = passes as f64 * bytes / kernel.as_secs_f64() / 1e9;

@@ -59,14 +59,6 @@ impl Table {
         sample.repeat(self.columns / sample.len())
     }
 
-    /// The columns of a channel.
-    fn columns_of(&self, channel: usize) -> impl Iterator<Item = usize> + Clone {
-        let Planes { channels, positions, .. } = self.shape;
-        let first = channel * positions;
-        let starts = (first..self.columns).step_by(channels * positions);
-        starts.flat_map(move |start| start..start + positions)
-    }
-
     fn tile_rows(&self) -> usize {
         let columns = self.columns.min(TILE_COLUMNS);
         (TILE / columns).clamp(TILE_ROWS.start, TILE_ROWS.end)
@@ -97,30 +89,32 @@ impl Table {
             .map(move |row| &row[columns.clone()])
     }
 
-    /// What all tiles found of the columns of each channel, in the order of tiles: the rows of the
-    /// tile, and its result.
-    fn by_channel<T: Copy + Sync, R: Send>(
+    /// What all tiles found, put together for each channel: `add` is given a channel's result so far, how
+    /// many rows a tile has, and what that found of one of the channel's columns.
+    fn by_channel<T: Copy + Sync, R: Clone + Default + Send>(
         &self,
         tiles: &[Vec<T>],
-        channel: impl Fn(&mut dyn Iterator<Item = (usize, T)>) -> R + Sync,
+        add: impl Fn(&mut R, f64, T) + Sync,
     ) -> Vec<R> {
+        let Planes { channels, positions, .. } = self.shape;
         let across = self.columns.div_ceil(TILE_COLUMNS);
         let rows = self.elements() / self.columns;
-        let of_channel = |index: usize| {
-            let mut parts = tiles.chunks_exact(across).enumerate().flat_map(|(unit, tiles)| {
-                let rows = (rows - unit * self.tile_rows()).min(self.tile_rows());
-                self.columns_of(index)
-                    .map(move |column| (rows, tiles[column / TILE_COLUMNS][column % TILE_COLUMNS]))
-            });
-            channel(&mut parts)
-        };
-        let channels = self.shape.channels;
-        let tasks = (0..channels).step_by(CHANNELS);
-        let tasks: Vec<_> = tasks.map(|first| first..(first + CHANNELS).min(channels)).collect();
-        let results = map_tasks(tasks, self.elements(), |_, channels| {
-            channels.map(of_channel).collect::<Vec<_>>()
+        let mut results = vec![R::default(); channels];
+        let tasks = results.chunks_mut(CHANNELS).enumerate().collect();
+        map_tasks(tasks, self.elements(), |_, (task, results)| {
+            let first = task * CHANNELS * positions;
+            for (unit, tiles) in tiles.chunks_exact(across).enumerate() {
+                let rows = (rows - unit * self.tile_rows()).min(self.tile_rows()) as f64;
+                for sample in (0..self.columns).step_by(channels * positions) {
+                    let columns = sample + first..;
+                    for (index, column) in columns.take(results.len() * positions).enumerate() {
+                        let part = tiles[column / TILE_COLUMNS][column % TILE_COLUMNS];
+                        add(&mut results[index / positions], rows, part);
+                    }
+                }
+            }
         });
-        results.into_iter().flatten().collect()
+        results
     }
 }
 
@@ -151,7 +145,8 @@ pub fn normalize<E: Storage, const RELU: bool, const ADD: bool>(
 ) -> Vec<Moments> {
     let tiles =
         map_tasks(table.tiles(), table.elements(), |_, tile| summarize::<E>(&table, input, &tile));
-    let moments = table.by_channel(&tiles, combine);
+    let moments = table.by_channel(&tiles, Combined::add);
+    let moments: Vec<_> = moments.into_iter().map(Combined::moments).collect();
     let affine: Vec<_> =
         moments.iter().enumerate().map(|(channel, &moments)| affine(channel, moments)).collect();
     transform::<E, RELU, ADD>(input, residual, table, &affine, output);
@@ -203,11 +198,9 @@ pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
         let tiles = map_tasks(table.tiles(), table.elements(), |_, tile| {
             sum::<E, RELU, ADD>(&table, &affines, input, residual, gradient, &tile)
         });
-        sums = table.by_channel(&tiles, |parts| {
-            parts.fold(GradientSums::default(), |sums, (_, (gradient, product))| GradientSums {
-                gradient: sums.gradient + gradient.into(),
-                product: sums.product + product.into(),
-            })
+        sums = table.by_channel(&tiles, |sums: &mut GradientSums, _, (gradient, product)| {
+            sums.gradient += gradient.into();
+            sums.product += product.into();
         });
     }
     if wanted.gradients {
@@ -280,26 +273,39 @@ fn summarize<E: Storage>(table: &Table, input: &[E], tile: &Tile) -> Vec<Summary
     columns.map(|((mean, rest), squares)| Summary { mean, rest, squares }).collect()
 }
 
-/// Chan, Golub and LeVeque's formula over all parts of a channel at once: distances are from the mean
-/// of the first part, in f64, where the channel's own spread is as large as what is lost of them.
-fn combine<A: Real>(parts: &mut dyn Iterator<Item = (usize, Summary<A>)>) -> Moments {
-    let mut parts = parts.map(|(rows, part)| {
-        let rows = rows as f64;
+/// Parts of a channel, put together by Chan, Golub and LeVeque's formula over all of them at once:
+/// distances are from the mean of the first part, in f64, where the channel's own spread is as large as
+/// what is lost of them.
+#[derive(Clone, Copy, Default)]
+struct Combined {
+    count: f64,
+    first: f64,
+    distances: f64,
+    squares: f64,
+}
+
+impl Combined {
+    fn add<A: Real>(&mut self, rows: f64, part: Summary<A>) {
         let rest = part.rest.into() / rows;
-        (rows, part.mean.into() + rest, part.squares.into() - rows * rest * rest)
-    });
-    let (mut count, first, mut squares) = parts.next().expect("a tensor is not empty");
-    let mut distances = 0.0;
-    for (rows, mean, part) in parts {
-        let distance = mean - first;
-        count += rows;
-        distances += rows * distance;
-        squares += part + rows * distance * distance;
+        let mean = part.mean.into() + rest;
+        if self.count == 0.0 {
+            self.first = mean;
+        } else {
+            let distance = mean - self.first;
+            self.distances += rows * distance;
+            self.squares += rows * distance * distance;
+        }
+        self.count += rows;
+        self.squares += part.squares.into() - rows * rest * rest;
     }
-    let distance = distances / count;
-    let variance = squares / count - distance * distance;
-    // Rounding may leave less than nothing; a NaN is to stay one.
-    Moments { mean: first + distance, variance: if variance < 0.0 { 0.0 } else { variance } }
+
+    fn moments(self) -> Moments {
+        let distance = self.distances / self.count;
+        let variance = self.squares / self.count - distance * distance;
+        // Rounding may leave less than nothing; a NaN is to stay one.
+        let variance = if variance < 0.0 { 0.0 } else { variance };
+        Moments { mean: self.first + distance, variance }
+    }
 }
 
 /// The gradient's sums over a tile, of every column: of the gradient, and of the gradient times the
