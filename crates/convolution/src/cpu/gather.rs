@@ -158,6 +158,9 @@ const LINE: usize = 168;
 const TASK: usize = 1 << 19;
 const TASKS: usize = 48;
 
+/// Fewer tasks than this, and lines are cut into parts too, each of which copies whole lines.
+const FEW_TASKS: usize = 32;
+
 /// How a problem is cut into tasks: by its shape, never by the number of threads.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -170,6 +173,8 @@ pub struct Plan {
     pixels: Option<usize>,
     groups: usize,
     bands: usize,
+    /// Of the lines.
+    parts: usize,
     chunks: usize,
     isa: Isa,
 }
@@ -240,12 +245,15 @@ impl Plan {
                 groups = missing(chunks * bands).clamp(tiles, problem.batch.div_ceil(4).max(tiles));
             }
         }
-        Self { problem, panels, along, copies, pixels, groups, bands, chunks, isa }
+        let width = problem.phases.iter().map(|[_, x]| x.grid).min().unwrap_or(1);
+        let parts = wanted.min(FEW_TASKS).div_ceil(groups * bands * chunks);
+        let parts = parts.clamp(1, (width / 4).max(1));
+        Self { problem, panels, along, copies, pixels, groups, bands, parts, chunks, isa }
     }
 
     /// In how many tasks.
     pub fn tasks(&self) -> usize {
-        self.groups * self.bands * self.chunks
+        self.groups * self.bands * self.parts * self.chunks
     }
 
     /// How the weights are packed.
@@ -291,11 +299,13 @@ impl Plan {
         };
         (0..self.tasks()).into_par_iter().with_max_len(1).for_each(|task| {
             let (task, chunk) = (task / self.chunks, task % self.chunks);
+            let (task, part) = (task / self.parts, task % self.parts);
             let (group, band) = (task / self.bands, task % self.bands);
             let task = Task {
                 plan: self,
                 images: part_of(batch, self.groups, group),
                 band,
+                part,
                 panels: part_of(self.panels.count(), self.chunks, chunk),
                 source,
                 weights: panels,
@@ -303,7 +313,7 @@ impl Plan {
                 finish,
             };
             // SAFETY: `isa` is one that the processor has; the slices are long enough, as checked
-            // above; no other task has the same images, band and panels.
+            // above; no other task has the same images, band, part and panels.
             unsafe { with_isa!(self.isa, S => task.run::<S>()) }
         });
     }
@@ -343,6 +353,7 @@ struct Task<'a> {
     plan: &'a Plan,
     images: Range<usize>,
     band: usize,
+    part: usize,
     panels: Range<usize>,
     source: Source<'a>,
     weights: &'a [f32],
@@ -458,6 +469,11 @@ impl Task<'_> {
         self.plan.pixels.map_or(line, |pixels| (pixels - image * line).min(line))
     }
 
+    /// This task's part of a line.
+    fn columns(&self, line: usize) -> Range<usize> {
+        part_of(line, self.plan.parts, self.part)
+    }
+
     /// # Safety
     ///
     /// `read` has all that the taps read.
@@ -482,14 +498,16 @@ impl Task<'_> {
                                 before,
                             );
                             for (index, image) in self.images.clone().enumerate() {
-                                let line = self.line(image, x.grid);
+                                let line = self.columns(self.line(image, x.grid));
                                 let from = read.strides[2] * x.step;
-                                for tile in
-                                    split(line, line.div_ceil(rows::<S>(panels.get(panel).vectors)))
-                                {
-                                    let a = index * read.strides[0] + tile.start * from;
+                                for tile in split(
+                                    line.len(),
+                                    line.len().div_ceil(rows::<S>(panels.get(panel).vectors)),
+                                ) {
+                                    let first = line.start + tile.start;
+                                    let a = index * read.strides[0] + first * from;
                                     unsafe {
-                                        let at = self.target(image, [y, x], [row, tile.start]);
+                                        let at = self.target(image, [y, x], [row, first]);
                                         let next = x.stride * problem.columns;
                                         self.tile::<S>(
                                             panel,
@@ -503,7 +521,7 @@ impl Task<'_> {
                             }
                         }
                         Along::Batch => {
-                            for column in 0..x.grid {
+                            for column in self.columns(x.grid) {
                                 self.segments(
                                     &mut segments,
                                     [y, x],
