@@ -3,7 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use train::{DeviceName, Error, device};
+use train::{
+    DeviceName, Error,
+    allocator::{MiMalloc, keep_freed_memory},
+    device,
+};
 
 mod bench;
 mod fuzz;
@@ -12,9 +16,9 @@ mod kills;
 mod reproduce;
 mod torchvision;
 
-/// The system's allocator, as in `train`, counted for the fuzzing.
+/// As in `train`, counted for the fuzzing.
 #[global_allocator]
-static GLOBAL: fuzz::memory::Counting = fuzz::memory::Counting;
+static ALLOCATOR: fuzz::memory::Counting<MiMalloc> = fuzz::memory::Counting(MiMalloc);
 
 /// Developer chores.
 #[derive(Debug, Parser)]
@@ -79,6 +83,7 @@ enum Part {
 }
 
 fn main() -> ExitCode {
+    keep_freed_memory();
     match run(Chore::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,6 +14,7 @@
 //! | [`checkpoint`] | all that a run is made of after an epoch, so that it can go on |
 //! | [`record`], [`run_dir`], `journal`, `tensorboard` | what a run writes down, and where |
 //! | `health`, `stop`, `progress` | what goes wrong, who ends it, what a person sees meanwhile |
+//! | [`allocator`] | why freed memory is kept |
 //! | `program` | how the program is called, for messages |
 //! | `report` | the page about a run |
 //! | `sweep` | which runs a sweep is made of, what they are called, what they come to together |
@@ -21,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+pub mod allocator;
 mod average;
 pub mod checkpoint;
 pub mod classifier;

@@ -2,7 +2,13 @@
 
 use std::process::ExitCode;
 
+use train::allocator::{MiMalloc, keep_freed_memory};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
+    keep_freed_memory();
     // SAFETY: nothing else runs yet that could read the environment at the same time.
     unsafe { set_environment() };
     train::cli::run()

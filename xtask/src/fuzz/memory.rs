@@ -1,7 +1,7 @@
 //! An allocator that counts.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
+    alloc::{GlobalAlloc, Layout},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
@@ -27,8 +27,8 @@ pub fn peak() -> usize {
     PEAK.load(Relaxed)
 }
 
-/// The system's allocator, which counts what it hands out.
-pub struct Counting;
+/// Counts what the allocator inside hands out.
+pub struct Counting<A>(pub A);
 
 fn add(size: usize) {
     let held = HELD.fetch_add(size, Relaxed) + size;
@@ -39,24 +39,24 @@ fn subtract(size: usize) {
     HELD.fetch_sub(size, Relaxed);
 }
 
-// Sound as the system's allocator: each call is handed on as it came, and counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
+// Sound as the allocator inside: each call is handed on as it came, and counting allocates nothing.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size());
         // The caller keeps alloc's promises.
-        unsafe { System.alloc(layout) }
+        unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         add(layout.size());
         // As in alloc.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         subtract(layout.size());
-        // The pointer came from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
+        // The pointer came from the allocator inside.
+        unsafe { self.0.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -64,8 +64,8 @@ unsafe impl GlobalAlloc for Counting {
             Some(more) => add(more),
             None => subtract(layout.size() - size),
         }
-        // The pointer came from the system's allocator.
-        unsafe { System.realloc(pointer, layout, size) }
+        // The pointer came from the allocator inside.
+        unsafe { self.0.realloc(pointer, layout, size) }
     }
 }
 
