@@ -1,5 +1,5 @@
-//! Kills runs and sweeps at random moments, goes on with each to its end, and compares what came of it
-//! with one that nothing broke off.
+//! Kills runs and sweeps at random moments, resumes each until it finishes, and compares its
+//! results with those of an uninterrupted one.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use train::Error;
 #[path = "../../crates/train/tests/cli/outcome.rs"]
 mod outcome;
 
-/// All that has a memory is switched on. The images are the synthetic ones: nothing is downloaded.
+/// Enables everything that has state. The images are synthetic, so nothing is downloaded.
 const CONFIG: &str = r#"
 network = "lenet_bn"
 device = "flex"
@@ -61,19 +61,19 @@ decay = 0.9
 patience = 4
 "#;
 
-/// How often to kill, and when.
+/// How often and when to kill.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Kills, of all runs and sweeps together.
+    /// Number of kills, over all runs and sweeps together.
     #[arg(long, default_value = "200")]
     count: usize,
 
-    /// Decides the moments, as far as the machine takes the same time.
+    /// Seed for the moments of the kills; they repeat only as far as the timing does.
     #[arg(long, default_value = "0")]
     seed: u64,
 }
 
-/// What was going on when a kill came, as the files tell.
+/// What the program was doing when it was killed, as far as its files show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
     StartUp,
@@ -95,19 +95,19 @@ impl fmt::Display for Moment {
     }
 }
 
-/// What is trained, and killed.
+/// What is trained and killed.
 #[derive(Clone, Copy, PartialEq)]
 enum What {
     Run,
-    /// Of two runs that differ by their seed.
+    /// A sweep of two runs that differ in their seed.
     Sweep,
 }
 
-/// Trains one of each to the end, then others that are killed until there were enough kills.
+/// Trains an uninterrupted run and sweep, then others, which it kills until there are enough kills.
 ///
 /// # Errors
 ///
-/// If a run or a sweep does not go on, or does not end as the one that was not killed.
+/// If a run or a sweep does not resume, or its results differ from the uninterrupted one's.
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let temp = tempfile::tempdir().map_err(failed)?;
     let killer = Killer { program: build()?, folder: temp.path().to_owned() };
@@ -140,7 +140,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
         };
         if let Err(error) = result {
             let kept = temp.keep();
-            return Err(Error::Training(format!("{error}\nit is kept in {}", kept.display())));
+            return Err(Error::Training(format!("{error}\nits files are in {}", kept.display())));
         }
         ended[number] += 1;
         fs::remove_dir_all(&path).map_err(failed)?;
@@ -164,15 +164,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
             .map(|signal| kills.get(&(moment, signal)).copied().unwrap_or_default());
         println!("{killed:>8} {asked:>8}  {moment}");
     }
-    println!("all went on to their end, and to the bits of those that were not killed");
+    println!("all resumed and finished with the same bits as the uninterrupted ones");
     Ok(())
 }
 
-/// The program, built as people run it.
+/// Builds the program with its default features.
 fn build() -> Result<PathBuf, Error> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--package", "train"]);
-    // Cargo tells them to this program; some crates are built again where they are another's.
+    // Cargo sets these variables for xtask; with another package's values, some crates are rebuilt.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -182,16 +182,16 @@ fn build() -> Result<PathBuf, Error> {
     let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().map_err(failed)?;
     match status.success() {
         true => Ok(env::current_exe().map_err(failed)?.with_file_name("train")),
-        false => Err(Error::Training(format!("the program cannot be built: {status}"))),
+        false => Err(Error::Training(format!("cannot build the program: {status}"))),
     }
 }
 
-/// Whether what was killed came to the same as what was not.
+/// Compares the results of a killed run or sweep with the uninterrupted one's.
 fn compare(path: &Path, expected: &Path) -> Result<(), Error> {
     let differences = outcome::differences(path, expected);
     match differences.is_empty() {
         true => Ok(()),
-        false => Err(Error::Training(format!("these differ: {}", differences.join(", ")))),
+        false => Err(Error::Training(format!("these files differ: {}", differences.join(", ")))),
     }
 }
 
@@ -205,7 +205,7 @@ impl Killer {
         self.folder.join("config.toml")
     }
 
-    /// The command that begins.
+    /// The command that starts a run or a sweep.
     fn begin(&self, what: What, path: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.stdout(Stdio::null());
@@ -219,7 +219,7 @@ impl Killer {
         command
     }
 
-    /// The command that goes on: of a sweep, and of a run that had not begun, the same.
+    /// The command that resumes: for a sweep, or a run that has not started, the same command.
     fn go_on(&self, what: What, path: &Path) -> Command {
         let mut command = self.begin(what, path);
         if what == What::Run && path.join("config.toml").exists() {
@@ -229,8 +229,8 @@ impl Killer {
         command
     }
 
-    /// Starts or goes on, and kills at a random moment within this time, where there is one; `None` if
-    /// it came to its end before that.
+    /// Starts or resumes, and kills at a random moment `within` this time, if it is given. Returns
+    /// `None` if the program finished before the kill.
     fn kill(
         &self,
         what: What,
@@ -245,7 +245,7 @@ impl Killer {
         let signal = if random.random() { Signal::SIGKILL } else { Signal::SIGTERM };
         let mut moment = None;
         if let Some(within) = within {
-            // Half of the kills come at any time, half in what is over in a few thousandths of a second.
+            // Half of the kills come at any time, half in phases that take only milliseconds.
             let rare = [Moment::Writing, Moment::Pruning, Moment::End];
             let awaited = random.random::<bool>().then(|| rare[random.random_range(0..3)]);
             let wait = match awaited {
@@ -269,7 +269,7 @@ impl Killer {
         let was_killed = status.signal() == Some(signal as i32);
         match (moment, signal) {
             (Some(_), Signal::SIGKILL) if was_killed => Ok(Some((watch.moment(), signal))),
-            // Before it listens to signals.
+            // Before the program installs its signal handler.
             (Some(Moment::StartUp), Signal::SIGTERM) if was_killed => {
                 Ok(Some((Moment::StartUp, signal)))
             }
@@ -277,16 +277,16 @@ impl Killer {
                 is_told(path, &message)?;
                 Ok(Some((moment, signal)))
             }
-            // It had been killed after its result was written.
+            // The kill before this one came after the result had been written.
             (_, _) if status.code() == Some(2) && message.ends_with(" has ended\n") => Ok(None),
             _ => Err(Error::Training(format!("{command:?} ended with {status}: {message}"))),
         }
     }
 }
 
-/// After a stop: that it was one, and a checkpoint that is there if one is named.
+/// Checks that the program reported the stop and, if it names a checkpoint, that this exists.
 fn is_told(path: &Path, message: &str) -> Result<(), Error> {
-    let epoch = message.split(" goes on after epoch ").nth(1).and_then(|it| it.lines().next());
+    let epoch = message.split(" continues after epoch ").nth(1).and_then(|it| it.lines().next());
     let is_there = |epoch: &str| {
         let run = message.split(" resume ").nth(1).and_then(|it| it.split('`').next());
         let run = run.map_or(path.to_owned(), |run| PathBuf::from(run.trim_matches('\'')));
@@ -295,15 +295,15 @@ fn is_told(path: &Path, message: &str) -> Result<(), Error> {
     let stopped = message.lines().any(|line| line.starts_with("error: stopped"));
     match stopped && epoch.is_none_or(is_there) {
         true => Ok(()),
-        false => Err(Error::Training(format!("after a stop it said: {message}"))),
+        false => Err(Error::Training(format!("unexpected message after a stop: {message}"))),
     }
 }
 
-/// A look at the files of a run or a sweep.
+/// Observes the files of a run or a sweep.
 struct Watch<'a> {
     path: &'a Path,
     expected: &'a Path,
-    /// What an earlier kill left.
+    /// The files and folders that an earlier kill left.
     before: Vec<Entry>,
 }
 
@@ -312,7 +312,7 @@ impl<'a> Watch<'a> {
         Self { path, expected, before: entries(path) }
     }
 
-    /// By what was touched of the run under way since the program started.
+    /// Infers the moment from the files of the current run that changed since the program started.
     fn moment(&self) -> Moment {
         let run = under_way(self.path);
         let fresh: Vec<String> = entries(&run)
@@ -321,7 +321,7 @@ impl<'a> Watch<'a> {
             .filter_map(|entry| Some(entry.path.strip_prefix(&run).ok()?.to_str()?.to_owned()))
             .collect();
         let is_fresh = |is: &dyn Fn(&str) -> bool| fresh.iter().any(|path| is(path));
-        // Of an early stop, too.
+        // The last epoch, also if early stopping ended the run.
         let whole = self.expected.join(run.strip_prefix(self.path).expect("a folder within"));
         let lines = fs::read_to_string(whole.join("metrics.jsonl")).unwrap_or_default();
         let last = format!("checkpoints/epoch-{}", lines.lines().count());
@@ -338,7 +338,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits for a moment; `false` if the program ends before it.
+    /// Waits for a moment; returns `false` if the program ends before it.
     fn wait_for(&self, awaited: Moment, child: &mut Child) -> bool {
         while matches!(child.try_wait(), Ok(None)) {
             if self.moment() == awaited {
@@ -350,7 +350,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The run itself; of a sweep the first run that has no result, or all of it.
+/// The folder of the run; for a sweep, the first run without a result, or else the whole sweep.
 fn under_way(path: &Path) -> PathBuf {
     let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let begun = entries.filter(|run| run.join("config.toml").exists());
@@ -358,7 +358,7 @@ fn under_way(path: &Path) -> PathBuf {
     without_result.next().unwrap_or(path.to_owned())
 }
 
-/// A file or folder, and when it was touched last.
+/// A file or folder, and the time of its last change.
 #[derive(PartialEq)]
 struct Entry {
     path: PathBuf,
@@ -366,11 +366,11 @@ struct Entry {
     changed: (i64, i64),
 }
 
-/// All within a folder.
+/// Lists all files and folders within a folder.
 fn entries(folder: &Path) -> Vec<Entry> {
     let mut found = Vec::new();
     for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        // It may be gone again.
+        // It may have been removed meanwhile.
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.is_dir() {
             found.extend(entries(&path));

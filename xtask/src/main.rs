@@ -1,4 +1,4 @@
-//! Developer chores: `cargo xtask help` lists them.
+//! Developer tasks; `cargo xtask help` lists them.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -9,18 +9,20 @@ use train::{
     device,
 };
 
+mod assets;
 mod bench;
 mod fuzz;
 #[cfg(unix)]
 mod kills;
+mod performance;
 mod reproduce;
 mod torchvision;
 
-/// As in `train`, counted for the fuzzing.
+/// The same allocator as in `train`; the fuzzer counts its memory.
 #[global_allocator]
 static ALLOCATOR: fuzz::memory::Counting<MiMalloc> = fuzz::memory::Counting(MiMalloc);
 
-/// Developer chores.
+/// Developer tasks.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
@@ -35,48 +37,50 @@ enum Chore {
         #[arg(long, global = true)]
         json: bool,
     },
-    /// Feeds damaged files to all that reads what it cannot trust.
+    /// Feeds damaged files to every reader of untrusted input.
     Fuzz(fuzz::Arguments),
-    /// Kills runs and sweeps at random moments, and sees that each goes on and ends with the bits of one
-    /// that was not killed. A few minutes; on Unix alone, for its signals.
+    /// Kills runs and sweeps at random moments, resumes them, and checks that each ends with the
+    /// same bits as an uninterrupted one. Takes a few minutes. Unix only, because it uses signals.
     #[cfg(unix)]
     Kills(kills::Arguments),
-    /// Trains the configs of configs/d2l and configs/best, the cheapest first, and writes the results
-    /// to assets/reproduce.md. A run that has ended is not trained again, one that was broken off goes
-    /// on.
+    /// Writes assets/performance.md and its chart from the files in assets/performance; with
+    /// --against, measures again first.
+    Performance(performance::Arguments),
+    /// Trains the configs of configs/d2l and configs/best, the cheapest first, and writes the
+    /// results to assets/reproduce.md. Skips finished runs and resumes interrupted ones.
     Reproduce(reproduce::Arguments),
-    /// Compares every network that torchvision has with torchvision, through files of weights, both
-    /// ways. Needs torch, torchvision and safetensors.
+    /// Compares the networks with torchvision's, through weight files, in both directions. Needs
+    /// torch, torchvision and safetensors.
     Torchvision {
-        /// The Python that has them.
+        /// The Python interpreter that has these packages.
         #[arg(long, default_value = "python3")]
         python: PathBuf,
-        /// The networks, by torchvision's names; all without any.
+        /// The networks, by torchvision's names; if none is given, all that torchvision has.
         networks: Vec<String>,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// Making batches, beside the training step that they are made for.
+    /// Batch loading, compared with the training step that uses the batches.
     Data,
-    /// ResNet-18 and ResNet-50 with their batch normalization folded, beside what they were.
+    /// ResNet-18 and ResNet-50 with folded batch normalization, compared with unfolded.
     Prediction,
-    /// Training steps and prediction of whole networks, beside PyTorch's if asked.
+    /// Training steps and prediction of whole networks; with --against, compared with PyTorch.
     Train(bench::train::Arguments),
-    /// The batch norm kernels, beside Burn's own operation and a plain copy.
+    /// The batch norm kernels, compared with Burn's own operation and a plain copy.
     BatchNorm {
-        /// Leaves out Burn's operation and the copy, which empty the caches: for a comparison with
-        /// another program, which has them for itself.
+        /// Leaves out Burn's operation and the copy, which evict the kernels' data from the caches:
+        /// for a comparison with another program that has the caches to itself.
         #[arg(long)]
         alone: bool,
-        /// With a ReLU after the normalization, in the kernels' own passes.
+        /// Adds a ReLU after the normalization, fused into the kernels' passes.
         #[arg(long)]
         relu: bool,
     },
-    /// The convolution kernels, layer by layer, beside the most that the processor multiplies and adds.
+    /// The convolution kernels, layer by layer, compared with the processor's peak FLOP/s.
     Convolution {
-        /// Only layers with this in their name.
+        /// Only layers whose name contains this text.
         #[arg(long, value_name = "NAME", default_value = "")]
         shape: String,
     },
@@ -111,6 +115,7 @@ fn run(chore: Chore) -> Result<(), Error> {
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         #[cfg(unix)]
         Chore::Kills(arguments) => kills::run(&arguments),
+        Chore::Performance(arguments) => performance::run(&arguments),
         Chore::Reproduce(arguments) => reproduce::run(&arguments),
         Chore::Torchvision { python, networks } => torchvision::run(&python, networks),
         Chore::Bench { part: Part::BatchNorm { alone, relu }, device, json } => {

@@ -1,4 +1,4 @@
-//! Trains the configs of `configs/d2l` and `configs/best`, and writes what came of it to `assets`.
+//! Trains the configs of `configs/d2l` and `configs/best`, and writes the results to `assets`.
 
 use std::{
     collections::BTreeSet,
@@ -19,12 +19,14 @@ use train::{
     record::{Environment, Epoch, RunResult},
 };
 
+use crate::assets::{self, cannot_write, root};
+
 mod results;
 
 /// The folders of `configs` whose configs are trained.
 const SETS: [&str; 2] = ["d2l", "best"];
 
-/// How long a run may take to end when it is asked to: its training step comes to its end first.
+/// How long a run may take to stop after a request: it finishes its training step first.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to train, and for how long.
@@ -34,8 +36,8 @@ pub struct Arguments {
     #[arg(long = "network", value_name = "NETWORK")]
     networks: Vec<String>,
 
-    /// Stops after so many minutes, the run under way as well; the next call goes on with it. With 0
-    /// it only writes the results.
+    /// Stops after this many minutes, also in the middle of a run; the next call resumes that run.
+    /// With 0, only writes the results.
     #[arg(long, value_name = "MINUTES")]
     budget: Option<u64>,
 
@@ -55,38 +57,38 @@ pub struct Arguments {
     #[arg(long, value_name = "FEATURES")]
     features: Option<String>,
 
-    /// Trains again what was trained before.
+    /// Trains again from the start, even if there are earlier runs.
     #[arg(long)]
     fresh: bool,
 }
 
-/// A config that is to be trained.
+/// A config to train.
 struct Experiment {
     /// The folder of the config within `configs`.
     set: &'static str,
     path: PathBuf,
     config: Config,
     epochs: usize,
-    /// Trainable ones.
+    /// The number of trainable parameters.
     parameters: usize,
-    /// Multiply-adds of the whole training. The backward pass counts as two of the forward pass: it
-    /// makes the gradients of the weights and those of the features.
+    /// Multiply-adds of the whole training. The backward pass counts as two forward passes, because
+    /// it computes the gradients of the weights and those of the features.
     work: u64,
 }
 
-/// What a run's folder tells.
+/// The contents of a run's folder.
 struct Run {
-    /// Whether the run began.
+    /// Whether the run has started.
     began: bool,
-    /// Whether it began with the config that the experiment has now.
+    /// Whether it was started with the experiment's current config.
     is_current: bool,
     environment: Option<Environment>,
     epochs: Vec<Epoch>,
-    /// If it came to its end.
+    /// Only if the run has finished.
     result: Option<RunResult>,
 }
 
-/// Trains what is asked for, the cheapest first, and writes the results of all.
+/// Trains the chosen experiments, the cheapest first, and writes the results of all experiments.
 ///
 /// # Errors
 ///
@@ -109,12 +111,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
         );
         let run = Run::read(&dir, &experiment.config)?;
         if run.result.is_some() && !arguments.fresh {
-            println!("was trained before{}; --fresh trains it again\n", run.remark());
+            println!("already trained{}; --fresh trains it again\n", run.remark());
         } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            println!("not started: the budget is over\n");
+            println!("not started: the budget is used up\n");
         } else {
             if run.began && !arguments.fresh {
-                println!("goes on after epoch {}{}", run.epochs.len(), run.remark());
+                println!("resumes after epoch {}{}", run.epochs.len(), run.remark());
             }
             match arguments.train(experiment, &run, &dir, deadline)? {
                 Some(status) if status.success() => println!(),
@@ -122,20 +124,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
                     eprintln!("error: {name} ended with {status}\n");
                     failed.push(name);
                 }
-                None => println!("stopped: the budget is over; the next call goes on with it\n"),
+                None => println!("stopped: the budget is used up; the next call resumes it\n"),
             }
         }
     }
 
-    results::write(&experiments, &runs, &root().join("assets"))?;
+    results::write(&experiments, &runs, &assets::folder())?;
     match failed.is_empty() {
         true => Ok(()),
-        false => Err(Error::Training(format!("not trained: {}", failed.join(", ")))),
+        false => Err(Error::Training(format!("failed runs: {}", failed.join(", ")))),
     }
 }
 
 impl Arguments {
-    /// The experiments that are asked for.
+    /// Returns the experiments that the arguments choose.
     fn choose<'a>(&self, experiments: &'a [Experiment]) -> Result<Vec<&'a Experiment>, Error> {
         let of_set = |it: &&Experiment| self.configs == "all" || self.configs == it.set;
         let of_set: Vec<_> = experiments.iter().filter(of_set).collect();
@@ -152,8 +154,8 @@ impl Arguments {
         Ok(of_set.into_iter().filter(is_named).collect())
     }
 
-    /// Trains in a process of its own, or goes on with a run that was broken off; until the deadline,
-    /// then there is no status.
+    /// Trains in a separate process, or resumes an interrupted run. Returns `None` if the deadline
+    /// ended the process.
     fn train(
         &self,
         experiment: &Experiment,
@@ -184,12 +186,12 @@ impl Arguments {
     }
 }
 
-/// Waits for the end of a process, and at the deadline brings it about; then there is no status.
+/// Waits for a process to end, and ends it at the deadline; in that case returns `None`.
 fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
     let status = wait_until(child, deadline)?;
     if status.is_none() {
         interrupt(child)?;
-        // What was started in the background of a shell may have been told not to listen.
+        // A shell may start its background processes with SIGINT ignored.
         if wait_until(child, Some(Instant::now() + PATIENCE))?.is_none() {
             child.kill()?;
             child.wait()?;
@@ -198,7 +200,7 @@ fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<Option<ExitS
     Ok(status)
 }
 
-/// Waits for the end of a process, at most until the deadline.
+/// Waits for a process to end, at most until the deadline.
 fn wait_until(child: &mut Child, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
     loop {
         let status = child.try_wait()?;
@@ -209,22 +211,17 @@ fn wait_until(child: &mut Child, deadline: Option<Instant>) -> io::Result<Option
     }
 }
 
-/// Does what Ctrl-C does. `cargo run` has become the program that it was told to run.
+/// Does what Ctrl-C does. On Unix, `cargo run` replaces its own process by the program's.
 #[cfg(unix)]
 fn interrupt(child: &mut Child) -> io::Result<()> {
-    // The shell's own `kill`: not every system has a program of that name.
+    // The shell's built-in `kill`: not every system has a program of that name.
     Command::new("sh").arg("-c").arg(format!("kill -INT {}", child.id())).status().map(drop)
 }
 
-/// Ends the process. The run goes back to its last checkpoint either way.
+/// Ends the process. The run resumes from its last checkpoint either way.
 #[cfg(not(unix))]
 fn interrupt(child: &mut Child) -> io::Result<()> {
     child.kill()
-}
-
-/// The workspace.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace of this package")
 }
 
 /// All experiments, the cheapest first.
@@ -249,8 +246,11 @@ impl Experiment {
     fn load(set: &'static str, path: PathBuf) -> Result<Self, Error> {
         let config = Config::load(Some(&path), &[])?;
         let Some(epochs) = config.epochs.map(usize::from) else {
-            // The schedule would go by the clock.
-            let why = format!("{}: a run of some minutes cannot be reproduced", path.display());
+            // The schedule of a run with `minutes` depends on elapsed time.
+            let why = format!(
+                "{}: a run limited by `minutes` cannot be reproduced; set `epochs` instead",
+                path.display()
+            );
             return Err(Error::Usage(why));
         };
         let network = config.network_config().init(&Device::flex());
@@ -261,12 +261,12 @@ impl Experiment {
         Ok(Self { set, path, config, epochs, parameters, work: 3 * macs * images })
     }
 
-    /// The name of its run's folder.
+    /// Returns the name of the run's folder.
     fn name(&self) -> String {
         format!("{}-{}", self.set, self.config.network)
     }
 
-    /// The test accuracy to beat, and a short name of where it is from.
+    /// Returns the test accuracy to beat and a short name of its source.
     fn to_beat(&self) -> Option<(f64, &'static str)> {
         use Architecture::{
             AlexNet, DenseNet, DenseNetBc, GoogLeNet, LeNetBn, Nin, ResNet18, Vgg11, Vgg16Bn,
@@ -293,15 +293,15 @@ impl Experiment {
 
 /// Dive into Deep Learning.
 const D2L: &str = "D2L";
-/// Zalando's table.
+/// Zalando's benchmark table.
 const ZALANDO: &str = "Zalando";
 
 impl Run {
-    /// Reads what there is in the folder of an experiment's run.
+    /// Reads the folder of an experiment's run, as far as its files exist.
     fn read(dir: &Path, config: &Config) -> Result<Self, Error> {
         let path = dir.join("config.toml");
         let is_current = Config::load(Some(&path), &[]).is_ok_and(|began| {
-            // Where it computed does not matter.
+            // The device does not matter.
             let (device, devices) = (config.device.clone(), config.devices.clone());
             Config { device, devices, ..began } == *config
         });
@@ -314,7 +314,7 @@ impl Run {
         })
     }
 
-    /// What else must be said of it.
+    /// Returns a remark if the config has changed since the run started.
     fn remark(&self) -> &'static str {
         match self.began && !self.is_current {
             true => ", with a config that has changed since",
@@ -323,8 +323,8 @@ impl Run {
     }
 }
 
-/// The JSON values of a file, one after the other; none if it is not there. A last one that is not
-/// whole, of a run that was broken off, is left out.
+/// Reads the JSON values of a file; returns none if there is no file. Leaves out an incomplete last
+/// value, which an interrupted run may leave behind.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -339,15 +339,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     whole.collect::<Result<_, _>>().map_err(|error| unreadable(&error))
 }
 
-fn cannot_write(path: &Path, source: io::Error) -> Error {
-    Error::RunFolder { path: path.to_owned(), source }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The multiply-adds are PyTorch's, of `crates/models/tests/reference.json`.
+    /// The expected multiply-adds come from PyTorch, in `crates/models/tests/reference.json`.
     #[test]
     fn experiments_are_in_the_order_of_their_work() {
         let experiments = experiments().unwrap();
@@ -368,7 +364,7 @@ mod tests {
         let names: BTreeSet<_> = experiments.iter().map(Experiment::name).collect();
         assert_eq!(names.len(), experiments.len());
         for experiment in &experiments {
-            // As the results say.
+            // The results page states this number.
             assert_eq!(experiment.config.training_images(), 55_000, "{}", experiment.name());
         }
     }
@@ -401,7 +397,7 @@ mod tests {
         let mut long = Command::new("sleep").arg("600").spawn().unwrap();
         assert!(wait(&mut long, Some(start)).unwrap().is_none());
         assert!(start.elapsed() < 2 * PATIENCE);
-        // SIGINT, or SIGKILL where the tests were told not to listen to it.
+        // SIGINT, or SIGKILL if the tests were started with SIGINT ignored.
         let signal = std::os::unix::process::ExitStatusExt::signal(&long.wait().unwrap());
         assert!(matches!(signal, Some(2 | 9)), "{signal:?}");
 

@@ -1,5 +1,6 @@
-//! Every network that torchvision has, against torchvision: it makes random weights, in both of its
-//! formats, and logits; this crate loads, predicts and saves; torchvision loads that again.
+//! Compares the networks with torchvision's: torchvision makes random weights in `.pth` and
+//! `.safetensors` format, and their logits; this crate loads the weights, predicts and saves them;
+//! torchvision loads the saved weights.
 
 use std::{
     path::Path,
@@ -14,7 +15,7 @@ use models::{Architecture, ConvNet, GoogLeNetConfig, Network, NetworkConfig, Pre
 use safetensors::SafeTensors;
 use train::Error;
 
-/// What a difference of logits may be, in their standard deviation.
+/// The largest accepted difference of logits, in standard deviations of the logits.
 const TOLERANCE: f64 = 1e-4;
 
 pub fn run(python: &Path, networks: Vec<String>) -> Result<(), Error> {
@@ -75,7 +76,7 @@ pub fn run(python: &Path, networks: Vec<String>) -> Result<(), Error> {
     }
     match all_near {
         true => Ok(()),
-        false => Err(Error::Training("some logits are not torchvision's".to_owned())),
+        false => Err(Error::Training("some logits differ from torchvision's".to_owned())),
     }
 }
 
@@ -84,7 +85,7 @@ fn load(config: &NetworkConfig, path: &Path) -> Result<Network, Error> {
     network.map_err(|error| Error::Training(error.to_string()))
 }
 
-/// GoogLeNet as it trains: batches normalized by their own statistics, all three heads.
+/// Compares GoogLeNet in training mode: batch statistics, all three heads.
 fn with_auxiliary(
     config: GoogLeNetConfig,
     path: &Path,

@@ -1,7 +1,7 @@
 //! Batch normalization merged into the layer before it, for prediction.
 //!
-//! In prediction the layer multiplies each channel by a constant and adds another one, and so the
-//! weights of the convolution or the fully connected layer before it can take up both:
+//! In prediction the layer multiplies each channel by a constant and adds another constant. The
+//! weights and the bias of the convolution or fully connected layer before it can include both:
 //!
 //! ```text
 //! scale  = gamma / sqrt(running_var + epsilon)      one number per output channel
@@ -9,11 +9,11 @@
 //! bias   = (bias - running_mean) * scale + beta     where there is no bias, bias is 0
 //! ```
 //!
-//! The one layer then predicts what the two did, up to rounding, and a pass over its output, in
-//! which each value is read and written once, is saved.
+//! The merged layer predicts what the two did, up to rounding. This saves a pass that reads and
+//! writes each output value once.
 //!
-//! In training this is wrong: there the mean and the variance are those of the batch at hand, which
-//! no constant can stand for, and they have gradients of their own.
+//! In training this is wrong: there the mean and the variance are not constants but those of the
+//! current batch, and they have gradients.
 
 use burn::{
     module::{Module, Param, ParamId},
@@ -26,11 +26,11 @@ use crate::{BatchNorm, ops::statistics_dtype};
 /// The convolution that predicts what `norm` after `convolution` predicts.
 ///
 /// It has a bias whether or not `convolution` had one; all other settings stay. Clone the
-/// convolution to keep it: in training the two layers can not be one.
+/// convolution to keep it: training needs the two separate layers.
 ///
-/// The running mean and variance are taken up to the last batch. The new parameters are detached from what
-/// they were computed of; they require gradients if the old ones did, and the bias, where there was
-/// none, if beta does.
+/// The running mean and variance include the last batch. The new parameters are detached from the
+/// graph of the old ones. They require gradients if the old ones did; a bias that is new requires
+/// them if beta does.
 ///
 /// ```
 /// use batch_norm::{BatchNormConfig, fold_into_convolution};
@@ -48,7 +48,7 @@ use crate::{BatchNorm, ops::statistics_dtype};
 ///
 /// # Panics
 ///
-/// If `norm` has another number of channels than the convolution has outputs.
+/// If the number of channels of `norm` differs from the convolution's number of outputs.
 pub fn fold_into_convolution(convolution: Conv2d, norm: &BatchNorm) -> Conv2d {
     let Conv2d { weight, bias, .. } = convolution;
     let (weight, bias) = fold(weight, bias, 0, norm);
@@ -57,17 +57,17 @@ pub fn fold_into_convolution(convolution: Conv2d, norm: &BatchNorm) -> Conv2d {
 
 /// The fully connected layer that predicts what `norm` after `linear` predicts.
 ///
-/// This is for inputs `[batch, features]`. On inputs of a higher rank the two layers do not work on
-/// the same axis: `linear` makes the last one, `norm` takes the second one for the channels.
+/// This is for inputs `[batch, features]`. For inputs of a higher rank the two layers work on
+/// different axes: `linear` on the last one, `norm` on the second one.
 ///
-/// What [`fold_into_convolution`] says of bias, settings, running statistics and gradients holds here.
+/// Bias, settings, running statistics and gradients are as in [`fold_into_convolution`].
 ///
 /// # Panics
 ///
-/// If `norm` has another number of channels than the layer has outputs.
+/// If the number of channels of `norm` differs from the layer's number of outputs.
 pub fn fold_into_linear(linear: Linear, norm: &BatchNorm) -> Linear {
-    // [inputs, outputs] in either layout: a layer that is stored the other way round keeps this
-    // way in memory, and its parameter turns it when it is saved and loaded.
+    // The weight in memory is [inputs, outputs] for either layout: the parameter of a transposed
+    // layout transposes it when it is saved and loaded.
     let (weight, bias) = fold(linear.weight, linear.bias, 1, norm);
     Linear { weight, bias: Some(bias) }
 }
@@ -86,7 +86,7 @@ fn fold<const D: usize>(
     );
     let bias = bias.unwrap_or_else(|| zero_bias(&norm.beta));
 
-    // Takes up the last batch, and leaves the gradients behind.
+    // Includes the last batch, and drops the gradients.
     let norm = norm.valid();
     // In the type of the statistics, which may be wider than the weights'.
     let (mean, variance) = (norm.running_mean.value(), norm.running_var.value());
@@ -102,19 +102,19 @@ fn fold<const D: usize>(
     )
 }
 
-/// A bias that changes nothing; it trains if beta does, whose place it takes.
+/// A bias of zeros. It requires gradients if beta does, because it replaces beta.
 fn zero_bias(beta: &Param<Tensor<1>>) -> Param<Tensor<1>> {
     let (_, beta, mapper) = beta.clone().consume();
     let zeros = beta.zeros_like().set_require_grad(beta.is_require_grad());
     Param::from_mapped_value(ParamId::new(), zeros, mapper)
 }
 
-/// The parameter with another value: its own leaf in the graph of gradients, as the old one was.
+/// The parameter with a new value, which is a leaf of the graph, as the old one was.
 fn replace<const D: usize>(
     parameter: Param<Tensor<D>>,
     function: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Param<Tensor<D>> {
-    // Materialized, for map sees a weight without its low-rank adapter.
+    // Materialized, because `map` sees a weight without its low-rank adapter.
     parameter.materialize().map(|value| {
         let (require_grad, dtype) = (value.is_require_grad(), value.dtype());
         let value = value.cast(statistics_dtype(dtype));

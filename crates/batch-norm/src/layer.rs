@@ -11,11 +11,11 @@ use crate::{
     reference,
 };
 
-/// Which variance the layer's running variance is one of.
+/// Which variance of a batch updates the running variance.
 ///
 /// Both describe the same batch of n values: the biased variance divides the sum of squares by n,
-/// the unbiased one by n - 1. They differ by a share of 1/n, which shows in prediction when n is
-/// small.
+/// the unbiased one by n - 1. They differ by 1/n of their value, which matters in prediction when n
+/// is small.
 #[derive(Config, Copy, Debug, PartialEq, Eq)]
 pub enum RunningVariance {
     /// Divided by n, as in Burn and in the equations of the paper's algorithm 1.
@@ -27,14 +27,14 @@ pub enum RunningVariance {
 /// What computes the layer.
 #[derive(Config, Copy, Debug, PartialEq, Eq)]
 pub enum Implementation {
-    /// This crate's kernels, written by hand. Where there are none, for a backend whose feature of
-    /// this crate is off or for a type that it has no kernel for, the layer is its reference.
+    /// This crate's handwritten kernels. Where there are none, for a backend whose feature of this
+    /// crate is off or for a type without a kernel, the layer uses [`Reference`](Self::Reference).
     Kernel,
-    /// Burn's own operations, which the kernels are measured against.
+    /// Burn's own operations, the baseline for the kernels.
     Reference,
 }
 
-/// Everything that distinguishes one [`BatchNorm`] from another.
+/// The configuration of a [`BatchNorm`].
 #[derive(Config, Debug)]
 pub struct BatchNormConfig {
     /// The number of channels, the input's second axis.
@@ -42,10 +42,10 @@ pub struct BatchNormConfig {
     /// Added to the variance, so that a channel of equal values does not divide by zero.
     #[config(default = 1e-5)]
     pub epsilon: f64,
-    /// The share, from 0 to 1, that the running mean and variance take from each batch.
+    /// The share, from 0 to 1, of each batch in the new running mean and variance.
     #[config(default = 0.1)]
     pub momentum: f64,
-    /// Which variance the running one takes from each batch.
+    /// Which variance of a batch updates the running variance.
     #[config(default = "RunningVariance::Biased")]
     pub running_variance: RunningVariance,
     /// What computes the layer.
@@ -55,16 +55,16 @@ pub struct BatchNormConfig {
 
 /// Batch normalization of a tensor `[batch, channels, ...]` of rank 2 to 5.
 ///
-/// Made by [`BatchNormConfig::init`]. The parameters have the names of `burn::nn::BatchNorm`, so a
-/// record of one loads into the other. The crate's documentation has the equations.
+/// Created by [`BatchNormConfig::init`]. The parameters have the names of `burn::nn::BatchNorm`, so
+/// a record of one loads into the other. The crate's documentation has the equations.
 ///
-/// In half precision the running mean and variance are kept in f32, where small steps still count. A
-/// record keeps them so; one whose running statistics are of half precision loads, and they are f32
-/// from the next step of training on.
+/// In half precision the running mean and variance are kept in f32, which does not lose small
+/// updates. A record stores them in f32. A record with half-precision running statistics also
+/// loads; they are f32 from the next training step on.
 ///
-/// Burn lets the running mean and variance take up a batch at the next one, or when the module is
-/// asked for its `valid` form: before a record is taken in the middle of training, or a layer is
-/// frozen, call `valid` once, or the last batch is missing.
+/// Burn adds a batch to the running mean and variance at the next batch, or when `valid` is called.
+/// Call `valid` once before you take a record in the middle of training or freeze a layer;
+/// otherwise the last batch is missing.
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct BatchNorm {
@@ -74,16 +74,15 @@ pub struct BatchNorm {
     pub beta: Param<Tensor<1>>,
     /// Whether the layer may train: off once the layer is frozen.
     pub training: Param<Flag>,
-    /// The running mean: the moving average of the batches' means, `[channels]`; zeros at first.
+    /// The running mean of the batches, `[channels]`; zeros at first.
     pub running_mean: RunningState<Tensor<1>>,
-    /// The running variance: the moving average of the batches' variances, `[channels]`; ones at
-    /// first.
+    /// The running variance of the batches, `[channels]`; ones at first.
     pub running_var: RunningState<Tensor<1>>,
-    /// The share that the running mean and variance take from each batch.
+    /// The share of each batch in the new running mean and variance.
     pub momentum: f64,
     /// Added to the variance.
     pub epsilon: f64,
-    /// Which variance the running one takes from each batch.
+    /// Which variance of a batch updates the running variance.
     #[module(skip)]
     pub running_variance: RunningVariance,
     /// What computes the layer.
@@ -92,12 +91,12 @@ pub struct BatchNorm {
 }
 
 impl BatchNormConfig {
-    /// A layer that changes nothing yet but the distribution: gamma 1, beta 0.
+    /// Creates a layer with gamma 1 and beta 0, which only normalizes.
     ///
     /// # Panics
     ///
-    /// If there are no channels, epsilon is not a positive number in f32 (in f64 for a layer in f64),
-    /// or momentum is outside 0 to 1.
+    /// If there are no channels, epsilon is not a positive number in f32 (in f64 for a layer in
+    /// f64), or momentum is outside 0 to 1.
     pub fn init(&self, device: &Device) -> BatchNorm {
         let Self { num_features, epsilon, momentum, running_variance, implementation } = *self;
         assert!(num_features > 0, "batch norm needs at least one channel");
@@ -127,18 +126,18 @@ impl BatchNorm {
     ///
     /// On a device with gradients (`device.autodiff()`), unless the layer is frozen, it normalizes
     /// with the statistics of this batch and updates the running mean and variance. Otherwise it
-    /// normalizes with these.
+    /// normalizes with the running mean and variance.
     ///
     /// # Panics
     ///
     /// If the rank is not 2 to 5, the second axis is not the layer's number of channels, or, in
     /// training, a channel has fewer than two values: their variance would be zero, and the output
-    /// beta whatever the input. If epsilon is 0 or infinite in f32 (f64 for a tensor of f64).
+    /// beta for any input. Also if epsilon is 0 or infinite in f32 (f64 for a tensor of f64).
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         self.forward_with(input, Epilogue::Identity)
     }
 
-    /// `relu(forward(input))` in the passes that [`forward`](Self::forward) takes alone.
+    /// `relu(forward(input))`, with no more passes than [`forward`](Self::forward) alone.
     ///
     /// # Panics
     ///
@@ -147,12 +146,12 @@ impl BatchNorm {
         self.forward_with(input, Epilogue::Relu)
     }
 
-    /// `relu(forward(input) + residual)`, the end of a residual block, in one pass less than each
-    /// of the three would take.
+    /// `relu(forward(input) + residual)`, the end of a residual block, without additional passes
+    /// for the sum and ReLU.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward), and if the residual has another shape than the input.
+    /// As [`forward`](Self::forward), and if the residual's shape differs from the input's.
     pub fn forward_add_relu<const D: usize>(
         &self,
         input: Tensor<D>,
@@ -161,7 +160,7 @@ impl BatchNorm {
         assert_eq!(
             input.dims(),
             residual.dims(),
-            "batch norm adds a residual of the input's shape, {:?}, not {:?}",
+            "batch norm needs a residual of the input's shape, {:?}, got {:?}",
             input.dims(),
             residual.dims()
         );
@@ -232,7 +231,7 @@ impl BatchNorm {
     fn predict<const D: usize>(&self, input: Tensor<D>, epilogue: Epilogue<Dispatch>) -> Tensor<D> {
         let device = input.device();
         let stored = input.dtype();
-        // In half precision the two factors would lose what the statistics keep.
+        // In half precision, scale and shift would lose the precision of the statistics.
         let dtype = ops::statistics_dtype(stored);
         let residual = |residual| Tensor::<D>::from_dispatch(residual).cast(dtype).into_dispatch();
         let (input, epilogue) = (input.cast(dtype), epilogue.map(residual));
@@ -255,7 +254,7 @@ impl BatchNorm {
         output.cast(stored)
     }
 
-    /// Whether the kernels are wanted and there are some for these tensors.
+    /// Whether the kernels are selected and support these tensors.
     fn has_kernels<const D: usize>(
         &self,
         input: &Tensor<D>,

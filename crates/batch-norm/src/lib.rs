@@ -5,8 +5,8 @@
 //!
 //! ## What it computes
 //!
-//! In **training**, each channel is normalized with the mean and the variance of the mini-batch at
-//! hand, then stretched and shifted by two parameters that are learned:
+//! In **training**, each channel is normalized with the mean and the variance of the mini-batch,
+//! then scaled and shifted by two learned parameters:
 //!
 //! ```text
 //! mean     = 1/n sum(x)                    over the n values of one channel in the batch
@@ -15,16 +15,16 @@
 //! y        = gamma * x_hat + beta
 //! ```
 //!
-//! Which values make up a channel is the difference between the two cases:
+//! Which values make up a channel depends on the layer before:
 //!
 //! | after | shape of x | a channel's values | n |
 //! |---|---|---|---|
 //! | a fully connected layer | `[batch, channels]` | one per sample | batch |
 //! | a convolution | `[batch, channels, height, width]` | one per sample and position | batch x height x width |
 //!
-//! In **prediction** there may be no batch: the layer normalizes with the running mean and variance,
-//! moving averages of the means and variances that it saw in training, so that an image's output does
-//! not depend on its neighbours in the batch.
+//! In **prediction** there may be no batch. The layer normalizes with the running mean and the
+//! running variance, averages over the batches of the training, so that an image's output does not
+//! depend on the other images of its batch.
 //!
 //! ## The gradients
 //!
@@ -36,33 +36,35 @@
 //! dx     = gamma / sqrt(variance + epsilon) * (g - dbeta / n - x_hat * dgamma / n)
 //! ```
 //!
-//! The two terms that are subtracted are there because every value of a channel has a part in its
-//! mean and its variance. In a frozen layer, whose statistics are constants, they are not.
+//! The two subtracted terms are there because every value of a channel contributes to its mean and
+//! its variance. A frozen layer, whose statistics are constants, does not have them.
 //!
-//! ## Where it stands
+//! ## Its place in a network
 //!
-//! Between a layer and its activation function: convolution, batch normalization, activation. As
-//! beta takes the part of the bias, the layer before it can do without one. In prediction it can
-//! even become part of that layer: [`fold_into_convolution`], [`fold_into_linear`].
+//! Batch normalization is between a layer and its activation function: convolution, batch
+//! normalization, activation. The layer before it needs no bias, because beta has the same effect.
+//! For prediction, it can be merged into that layer: [`fold_into_convolution`],
+//! [`fold_into_linear`].
 //!
-//! Where the activation is ReLU, [`BatchNorm::forward_relu`] does both at once, and
-//! [`BatchNorm::forward_add_relu`] the end of a residual block.
+//! If the activation is ReLU, [`BatchNorm::forward_relu`] computes both at once, and
+//! [`BatchNorm::forward_add_relu`] computes the end of a residual block.
 //!
 //! ## Two conventions to know
 //!
-//! - **Momentum.** Here, as in Burn and in PyTorch, `momentum` is the share that the running mean and
-//!   variance *take* from each new batch (0.1). Textbooks that write
-//!   `running = momentum * running + (1 - momentum) * batch` mean the share that is *kept* (0.9).
-//! - **Variance.** Burn and the textbooks take the biased variance (divided by n) into the running
-//!   one; PyTorch takes the unbiased one (divided by n - 1). See [`RunningVariance`]. The
+//! - **Momentum.** Here, as in Burn and in PyTorch, `momentum` is the share of the *new* batch in
+//!   the running mean and variance (0.1). Textbooks that write
+//!   `running = momentum * running + (1 - momentum) * batch` mean the share of the *old* value
+//!   (0.9).
+//! - **Variance.** Burn and the textbooks update the running variance with the biased variance
+//!   (divided by n); PyTorch uses the unbiased one (divided by n - 1). See [`RunningVariance`]. The
 //!   normalization itself uses the biased variance everywhere.
 //!
-//! ## What computes it
+//! ## The kernels
 //!
-//! Batch normalization has next to no arithmetic: it is as fast as it reads and writes memory. Out
-//! of tensor operations it reads and writes each value many times (Burn's own operation swaps axes
-//! and reshapes, a copy each, then squares, sums, subtracts, divides, multiplies and adds). The
-//! kernels of this crate read a value no more often than the equations make them:
+//! Batch normalization has little arithmetic: reading and writing memory limits its speed. Built
+//! from tensor operations, it reads and writes each value many times (Burn's own operation swaps
+//! axes and reshapes, with a copy each, then squares, sums, subtracts, divides, multiplies and
+//! adds). The kernels of this crate read a value only as often as the equations require:
 //!
 //! | pass | reads | writes | why |
 //! |---|---|---|---|
@@ -70,31 +72,32 @@
 //! | training, backward | x, g, x, g | dx | the two sums must be known before a gradient is |
 //! | prediction | x | y | one multiplication and one addition per value |
 //!
-//! Where a channel's values fit in fast memory, the second reading is from there. A ReLU costs
-//! no pass of its own, forward or backward; a residual is read once per pass. What it let through
-//! is found again from x in the backward pass, not kept.
+//! If a channel's values fit in fast memory, the second read is from there. ReLU needs no
+//! additional pass, forward or backward; a residual is read once per pass. The backward pass
+//! computes again from x which values passed ReLU, so this is not stored.
 //!
-//! | device | which kernel |
+//! | device | kernels |
 //! |---|---|
-//! | GPU (`wgpu`, `vulkan`, `metal`, `cuda`, `rocm`) | a channel that fits in a workgroup's shared memory: one workgroup does all of it. Others: workgroups sum up parts, one puts them together, all normalize |
-//! | CPU (`flex`, `ndarray`), channels first | a few channels that fit in the cache: one thread does all of them. Others: all threads sum up, then all normalize |
-//! | CPU, channels last, `[batch, channels]`, few positions | the tensor is a table, summed up in tiles, all columns of a tile at once |
+//! | GPU (`wgpu`, `vulkan`, `metal`, `cuda`, `rocm`) | if a channel fits in a workgroup's shared memory, one workgroup computes it; otherwise workgroups sum parts of it, one merges them, all normalize |
+//! | CPU (`flex`, `ndarray`), channels first | if a few channels fit in the cache, one thread computes them; otherwise all threads compute sums, then all normalize |
+//! | CPU, channels last, `[batch, channels]`, few positions | the tensor is a table, summed in tiles, all columns of a tile at once |
 //!
-//! The kernels take tensors in either order of memory, `[batch, channels, height, width]` and, as a
-//! GPU's convolutions return them, with the channels last, and answer in the same; any other is
-//! copied first.
+//! The kernels accept two memory orders, `[batch, channels, height, width]` and channels last, as
+//! the convolutions of a GPU return it. The output has the order of the input. A tensor in any
+//! other order is copied first.
 //!
-//! Sums are taken around a mean, never as the mean of squares less the square of the mean, in f32
-//! for f16 and bf16 too, and put together in one order: a channel of mean 10,000 and variance 1
-//! comes out right, and a run repeats to the last bit, on the CPU with any number of threads. The
-//! running mean and variance are kept in f32 then, and prediction in half precision computes in f32.
+//! Sums are computed around a mean, never as the mean of squares minus the square of the mean. They
+//! are in f32 for f16 and bf16 too, and are merged in a fixed order. So a channel of mean 10,000
+//! and variance 1 has correct results, and a run repeats to the last bit, on the CPU with any
+//! number of threads. For half precision, the running mean and variance are kept in f32, and
+//! prediction computes in f32.
 //!
-//! Burn's own operation stays: as [`Implementation::Reference`], and wherever there are no kernels: for
-//! a backend whose feature of this crate is off, for f64 or more than 2^31 values on a GPU. (A GPU
-//! feature turns on Burn's `fusion`.)
+//! Burn's own operation is available as [`Implementation::Reference`]. The layer also uses it where
+//! there are no kernels: for a backend whose feature of this crate is off, and on a GPU for f64 or
+//! more than 2^31 values. (A GPU feature turns on Burn's `fusion`.)
 //!
-//! How fast the kernels are beside Burn's operation and beside a plain copy of the tensor is
-//! measured by `cargo xtask bench batch-norm`, and beside PyTorch by the script next to it.
+//! `cargo xtask bench batch-norm` compares the kernels with Burn's operation and with a plain copy
+//! of the tensor; the script next to it measures PyTorch.
 //!
 //! ## Example
 //!

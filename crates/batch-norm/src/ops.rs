@@ -1,5 +1,5 @@
-//! The operations that the layer is made of, and where they come from: one trait, which each
-//! covered backend implements with kernels of its own, in a file of `backends`.
+//! The operations of the layer: one trait, which each supported backend implements with its own
+//! kernels, in a file of `backends`.
 
 // The generated code names every backend, and Burn's next release no longer has ndarray.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
@@ -28,7 +28,7 @@ pub enum Epilogue<B: Backend> {
 }
 
 impl<B: Backend> Epilogue<B> {
-    /// What is added, if anything is.
+    /// The residual, if there is one.
     pub fn residual(&self) -> Option<&FloatTensor<B>> {
         match self {
             Self::AddRelu(residual) => Some(residual),
@@ -36,7 +36,7 @@ impl<B: Backend> Epilogue<B> {
         }
     }
 
-    /// The same with the residual of another backend.
+    /// Converts the residual to another backend.
     pub fn map<Other: Backend>(
         self,
         residual: impl FnOnce(FloatTensor<B>) -> FloatTensor<Other>,
@@ -49,20 +49,20 @@ impl<B: Backend> Epilogue<B> {
     }
 }
 
-/// How [`BatchNormOps::normalize`] normalizes and what the running mean and variance take from a
-/// batch.
+/// How [`BatchNormOps::normalize`] normalizes and updates the running mean and variance.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Added to the variance.
     pub epsilon: f64,
-    /// The share that the running mean and variance take from the batch.
+    /// The share of the batch in the new running mean and variance.
     pub momentum: f64,
-    /// Which variance the running one takes.
+    /// Which variance of the batch updates the running variance.
     pub running_variance: RunningVariance,
 }
 
 impl Options {
-    /// The factor that turns the biased variance of `n` values into the one the running one takes.
+    /// The factor from the biased variance of `n` values to the one that updates the running
+    /// variance.
     pub fn correction(&self, n: usize) -> f64 {
         match self.running_variance {
             RunningVariance::Biased => 1.0,
@@ -81,17 +81,17 @@ pub struct Normalized<B: Backend> {
     pub mean: FloatTensor<B>,
     /// `1 / sqrt(variance + epsilon)` of the batch.
     pub inverse_std: FloatTensor<B>,
-    /// The running mean, with this batch.
+    /// The running mean after this batch.
     pub running_mean: FloatTensor<B>,
-    /// The running variance, with this batch.
+    /// The running variance after this batch.
     pub running_var: FloatTensor<B>,
 }
 
-/// Which gradients [`BatchNormOps::normalize_backward`] is asked for, and whether the statistics
-/// took part in the forward pass.
+/// Which gradients [`BatchNormOps::normalize_backward`] computes, and whether the statistics depend
+/// on the input.
 #[derive(Clone, Copy, Debug)]
 pub struct BackwardOptions {
-    /// Whether the mean and the variance were the batch's own. If not, they are constants.
+    /// Whether the mean and the variance are those of the batch. If not, they are constants.
     pub batch_statistics: bool,
     /// The gradient of the input.
     pub input: bool,
@@ -101,13 +101,13 @@ pub struct BackwardOptions {
     pub residual: bool,
 }
 
-/// A gradient, if it was asked for.
+/// A gradient, if it is wanted.
 #[derive(Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "_cube"))]
 pub enum Gradient<B: Backend> {
-    /// Not asked for, not computed.
+    /// Not computed.
     Unwanted,
-    /// In the shape of what it is the gradient of.
+    /// The gradient, in the shape of the tensor that it belongs to.
     Wanted(FloatTensor<B>),
 }
 
@@ -129,14 +129,14 @@ pub struct Gradients<B: Backend> {
     pub residual: Gradient<B>,
 }
 
-/// Batch normalization's three operations. `input`, `residual`, `output` and their gradients are
-/// `[batch, channels, ...]`, everything else is `[channels]`. All are of one type, but for the
-/// batch's and the running statistics, which are of [`statistics_dtype`].
+/// The three operations of batch normalization. `input`, `residual`, `output` and their gradients
+/// are `[batch, channels, ...]`, everything else is `[channels]`. All tensors have one type, except
+/// the statistics of the batch and the running ones, which have [`statistics_dtype`].
 ///
 /// # Panics
 ///
-/// If the tensors are not on one device, or of other shapes or types than these; if there are no
-/// values, or, on a GPU, more than the kernels can count (2^31); if epsilon is 0 or infinite in
+/// If the tensors are not on one device, or have other shapes or types than these; if the input has
+/// no values, or, on a GPU, more than the kernels can count (2^31); if epsilon is 0 or infinite in
 /// [`statistics_dtype`].
 #[backend_extension(
     Cube: cfg(feature = "_cube"),
@@ -158,7 +158,7 @@ pub trait BatchNormOps: Backend {
         options: Options,
     ) -> Normalized<Self>;
 
-    /// The gradients of [`normalize`](Self::normalize), given that of its output: of
+    /// The gradients of [`normalize`](Self::normalize), given the gradient of its output,
     /// `epilogue(gamma * (input - mean) * inverse_std + beta)`.
     #[fusion(meta = gradients)]
     #[allow(clippy::too_many_arguments)]
@@ -173,7 +173,8 @@ pub trait BatchNormOps: Backend {
         options: BackwardOptions,
     ) -> Gradients<Self>;
 
-    /// Prediction: `epilogue(scale * input + shift)`, all statistics folded into the two factors.
+    /// Prediction: `epilogue(scale * input + shift)`, with all statistics folded into scale and
+    /// shift.
     #[fusion(meta = scaled)]
     fn scale_and_shift(
         input: FloatTensor<Self>,
@@ -183,7 +184,7 @@ pub trait BatchNormOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// What the lazy form of [`BatchNormOps::normalize`] will return, told before it runs.
+/// The shapes and types that the lazy form of [`BatchNormOps::normalize`] will return.
 #[cfg(feature = "_cube")]
 fn normalized(
     input: &TensorSpec,
@@ -210,7 +211,7 @@ fn normalized(
     }
 }
 
-/// What the lazy form of [`BatchNormOps::normalize_backward`] will return.
+/// The shapes and types that the lazy form of [`BatchNormOps::normalize_backward`] will return.
 #[cfg(feature = "_cube")]
 #[allow(clippy::too_many_arguments)]
 fn gradients(
@@ -241,7 +242,7 @@ fn gradients(
     }
 }
 
-/// What the lazy form of [`BatchNormOps::scale_and_shift`] will return.
+/// The shape and type that the lazy form of [`BatchNormOps::scale_and_shift`] will return.
 #[cfg(feature = "_cube")]
 fn scaled(
     input: &TensorSpec,
@@ -263,12 +264,12 @@ fn residual(epilogue: &EpilogueMetadata) -> Option<&TensorSpec> {
     }
 }
 
-/// The shape, type and device of a tensor, which are checked before a kernel trusts it.
+/// The shape, type and device of a tensor, which are checked before a kernel uses it.
 #[cfg(any(feature = "_cpu", feature = "_cube"))]
 pub(crate) struct Spec<D = ()> {
     shape: Shape,
     dtype: DType,
-    /// Nothing for a tensor that is yet to be computed, whose device Burn checks.
+    /// `()` for a tensor that is not computed yet; Burn checks its device.
     device: D,
 }
 
@@ -281,7 +282,7 @@ impl From<&TensorSpec> for Spec {
 
 #[cfg(any(feature = "_cpu", feature = "_cube"))]
 impl<D: PartialEq + std::fmt::Debug> Spec<D> {
-    /// What a tensor is.
+    /// The shape, type and device of a tensor.
     pub fn of(tensor: &impl TensorMetadata<Device = D>) -> Self {
         Self { shape: tensor.shape(), dtype: tensor.dtype(), device: tensor.device() }
     }
@@ -290,7 +291,7 @@ impl<D: PartialEq + std::fmt::Debug> Spec<D> {
     ///
     /// # Panics
     ///
-    /// If one is not what its place asks for.
+    /// If a tensor has another shape, type or device than the operation needs.
     pub fn assert_fits(
         &self,
         alike: impl IntoIterator<Item = Self>,
@@ -300,12 +301,12 @@ impl<D: PartialEq + std::fmt::Debug> Spec<D> {
         let shape = &self.shape;
         assert!(
             shape.num_dims() > 1 && shape.num_elements() > 0,
-            "batch norm needs values [batch, channels, ...], got input {shape:?}"
+            "batch norm needs a non-empty input [batch, channels, ...], got {shape:?}"
         );
         for tensor in alike {
             assert_eq!(
                 tensor.shape, *shape,
-                "batch norm adds and derives tensors of one shape only"
+                "batch norm needs the residual and the gradient in the shape of the input"
             );
             self.assert_type_and_device(&tensor, self.dtype);
         }
@@ -325,11 +326,11 @@ impl<D: PartialEq + std::fmt::Debug> Spec<D> {
     }
 }
 
-/// Checks that an epsilon is one in the type that the statistics are computed in.
+/// Checks that epsilon is a positive number in the type that the statistics are computed in.
 ///
 /// # Panics
 ///
-/// If it is below the smallest normal number, which a GPU takes for 0, or above the largest.
+/// If it is below the smallest normal number, where GPUs treat it as 0, or above the largest.
 pub(crate) fn assert_epsilon(epsilon: f64, dtype: DType) {
     let (least, most) = match statistics_dtype(dtype) {
         DType::F64 => (f64::MIN_POSITIVE, f64::MAX),
@@ -343,7 +344,7 @@ pub(crate) fn assert_epsilon(epsilon: f64, dtype: DType) {
 }
 
 /// The type of the statistics, the batch's and the running ones, for a layer of `dtype`: at least
-/// f32, for in half precision an average stops moving before it arrives.
+/// f32, because in half precision a running mean stops changing before it converges.
 pub fn statistics_dtype(dtype: DType) -> DType {
     match dtype {
         DType::F64 => DType::F64,
@@ -351,8 +352,8 @@ pub fn statistics_dtype(dtype: DType) -> DType {
     }
 }
 
-/// The values that a tensor on a GPU may have. The kernels count in 32 bits, and CubeCL's fast
-/// division, on devices that have it, is wrong from 2^31 on.
+/// The largest number of values of a tensor on a GPU. The kernels count in 32 bits, and CubeCL's
+/// fast division, on devices that have it, is wrong from 2^31 on.
 #[cfg(feature = "_cube")]
 const MOST_VALUES: usize = 1 << 31;
 
@@ -360,7 +361,7 @@ const MOST_VALUES: usize = 1 << 31;
 ///
 /// # Panics
 ///
-/// If they are too many.
+/// If there are too many.
 #[cfg(feature = "_cube")]
 pub(crate) fn assert_countable(shape: &Shape) {
     let values = shape.num_elements();

@@ -1,5 +1,5 @@
-//! The layer out of Burn's own operations: what the kernels are measured against, and what the
-//! layer is where there are none.
+//! The layer built from Burn's own operations: the baseline for the kernels, and the fallback where
+//! there are none.
 
 use burn::{
     backend::Dispatch,

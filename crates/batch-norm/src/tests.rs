@@ -12,7 +12,7 @@ use crate::{
 
 mod exactness;
 
-/// A case that `tests/reference.py` made with PyTorch: two steps of training and a prediction.
+/// A case that `tests/reference.py` computed with PyTorch: two training steps and a prediction.
 #[derive(Deserialize)]
 struct Reference {
     shape: Vec<usize>,
@@ -25,7 +25,7 @@ struct Reference {
     prediction: Vec<f64>,
 }
 
-/// The script's numbers that look random.
+/// The pseudo-random numbers of the script.
 fn formula(count: usize, phase: f64) -> Vec<f64> {
     let index = (0..count).map(|index| index as f64);
     index.map(|index| (index * 1.7 + phase).sin() + 0.3 * (index * 0.31).cos()).collect()
@@ -159,7 +159,7 @@ fn records_are_burns_both_ways() {
     again_output.into_data().assert_approx_eq::<f32>(&expected.to_data(), Tolerance::default());
 }
 
-/// The types of half precision that the device has.
+/// The half-precision types that the device supports.
 fn halves(device: &Device) -> impl Iterator<Item = DType> {
     [DType::F16, DType::BF16].into_iter().filter(|&dtype| device.supports_dtype(dtype))
 }
@@ -172,9 +172,9 @@ impl ModuleMapper for Cast {
     }
 }
 
-/// Three hundred steps on the same batch, of mean 100 and variance 400. In half precision the running
-/// mean would stop below 100 where a tenth of the distance is less than half a unit in its last
-/// place: at 99.7 in f16, at 97.5 in bf16.
+/// Three hundred steps on the same batch, of mean 100 and variance 400. In half precision the
+/// running mean would stop below 100 where a tenth of the distance is less than half a unit in its
+/// last place: at 99.7 in f16, at 97.5 in bf16.
 #[test]
 fn the_running_statistics_of_half_precision_arrive() {
     for (name, device) in test_devices::all() {
@@ -202,7 +202,7 @@ fn the_running_statistics_of_half_precision_arrive() {
     }
 }
 
-/// In prediction nothing is lost either: the variance, 2^20, is more than f16 holds.
+/// Prediction loses no precision either: the variance, 2^20, is too large for f16.
 #[test]
 fn half_precision_is_predicted_with_statistics_beyond_it() {
     for (name, device) in test_devices::all() {
@@ -219,7 +219,7 @@ fn half_precision_is_predicted_with_statistics_beyond_it() {
     }
 }
 
-/// What goes into an operation with the wrong type, on the wrong device, or too large.
+/// Inputs of an operation with a wrong type, a wrong shape, or too many values.
 mod refused {
     use super::*;
 
@@ -282,11 +282,11 @@ mod refused {
             let message = run(Tensor::ones([4, 3], &device), ones(2), ones(3), 1e-5);
             assert!(message.contains("one value per channel"), "{name}: {message}");
             let message = run(Tensor::ones([0, 3], &device), ones(3), ones(3), 1e-5);
-            assert!(message.contains("batch norm needs values"), "{name}: {message}");
+            assert!(message.contains("batch norm needs a non-empty input"), "{name}: {message}");
         }
     }
 
-    /// One value in memory, seen from 33 x 256 x 513 x 513 places.
+    /// One value in memory, expanded to 33 x 256 x 513 x 513.
     #[test]
     #[cfg(feature = "wgpu")]
     fn tensors_of_more_values_than_a_gpu_counts() {
@@ -294,7 +294,7 @@ mod refused {
         let shape = [33 * 513 * 513, 256];
         let input = || Tensor::<2>::ones([1, 1], &device).expand(shape);
         let covered = crate::ops::is_covered(&input().into_dispatch());
-        assert!(!covered, "the layer takes the reference");
+        assert!(!covered, "the layer uses the reference");
         let ones = || Tensor::<1>::ones([256], &device);
         let message = run(input(), ones, ones, 1e-5);
         assert!(message.contains("at most 2147483648 values, not 2223251712"), "{message}");

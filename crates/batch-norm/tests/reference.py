@@ -1,6 +1,6 @@
-"""Makes reference.json: PyTorch's batch normalization, two training steps and a prediction.
+"""Creates reference.json: PyTorch's batch normalization, two training steps and a prediction.
 
-Made with Python 3.11 and torch 2.15.0: python reference.py > reference.json
+Created with Python 3.11 and torch 2.15.0: python reference.py > reference.json
 """
 
 import json
@@ -9,7 +9,7 @@ import torch
 
 
 def formula(count, phase):
-    """Numbers that look random and that any language makes alike."""
+    """Pseudo-random numbers that every language can reproduce."""
     index = torch.arange(count, dtype=torch.float64)
     return torch.sin(index * 1.7 + phase) + 0.3 * torch.cos(index * 0.31)
 
@@ -34,7 +34,7 @@ for shape, layer in [
         layer.zero_grad()
         x = (formula(count, step) * 2 + 3).reshape(shape).requires_grad_()
         y = layer(x)
-        # A loss that gives every output another gradient.
+        # A loss that gives every output a different gradient.
         (y * formula(count, 6.0).reshape(shape)).sum().backward()
     layer.eval()
     cases.append({

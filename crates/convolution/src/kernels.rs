@@ -16,10 +16,10 @@ use crate::{
 
 /// What computes the layers: this crate's kernels, or Burn's own operations.
 ///
-/// The layers themselves are Burn's, and hold parameters and settings; each method here takes the
-/// place of a layer's `forward`. Where there are no kernels, Burn's operations take over: on a GPU,
-/// for a backend whose feature of this crate is off, for other types than f32, for groups and
-/// dilation, and on processors without AVX2.
+/// The layers are Burn's and contain the parameters and settings; each method here replaces a
+/// layer's `forward`. Burn's operations compute where there are no kernels: on a GPU, for a backend
+/// whose feature of this crate is off, for types other than f32, for groups and dilation, and on
+/// processors without AVX2.
 ///
 /// ```
 /// use burn::{nn::{PaddingConfig2d, conv::Conv2dConfig}, tensor::{Device, Distribution, Tensor}};
@@ -31,14 +31,14 @@ use crate::{
 ///     .init(&device);
 /// let images = Tensor::<4>::random([2, 16, 8, 8], Distribution::Normal(0.0, 1.0), &device);
 ///
-/// let output = Kernels::default().conv2d(&layer, images.clone()); // instead of layer.forward(images)
+/// let output = Kernels::default().conv2d(&layer, images.clone()); // not layer.forward(images)
 /// let difference = (output - layer.forward(images)).abs().max();
 /// assert!(difference.into_scalar::<f32>() < 1e-4);
 /// ```
 #[derive(Config, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
-    /// This crate's kernels, and Winograd's algorithm where it is faster: an error of about 1e-5 of
-    /// the largest value, where the direct sum has 1e-6.
+    /// This crate's kernels, and Winograd's algorithm where it is faster: its error is about 1e-5
+    /// of the largest value, compared with 1e-6 for the direct sum.
     Winograd,
     /// This crate's kernels, without Winograd's algorithm.
     Direct,
@@ -46,7 +46,7 @@ pub enum Kernels {
     Burn,
 }
 
-#[allow(clippy::derivable_impls)] // `Config` does not know the attribute `default`
+#[allow(clippy::derivable_impls)] // `Config` does not support the attribute `default`
 impl Default for Kernels {
     fn default() -> Self {
         Self::Winograd
@@ -58,12 +58,13 @@ impl Kernels {
     ///
     /// # Panics
     ///
-    /// If the images have other channels, or are smaller than the window after padding.
+    /// If the number of channels differs from the layer's, or the images are smaller than the
+    /// window after padding.
     pub fn conv2d(self, layer: &Conv2d, images: Tensor<4>) -> Tensor<4> {
         self.convolve(layer, images, None, false)
     }
 
-    /// `relu(conv2d(images))`, without a pass of its own for the ReLU.
+    /// `relu(conv2d(images))`, without an additional pass for ReLU.
     ///
     /// # Panics
     ///
@@ -72,20 +73,20 @@ impl Kernels {
         self.convolve(layer, images, None, true)
     }
 
-    /// `conv2d(images) + residual`, without a pass of its own for the sum.
+    /// `conv2d(images) + residual`, without an additional pass for the sum.
     ///
     /// # Panics
     ///
-    /// As [`conv2d`](Self::conv2d), and if the residual has another shape than the output.
+    /// As [`conv2d`](Self::conv2d), and if the residual's shape differs from the output's.
     pub fn conv2d_add(self, layer: &Conv2d, images: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
         self.convolve(layer, images, Some(residual), false)
     }
 
-    /// `relu(conv2d(images) + residual)`, without passes of their own for the sum and the ReLU.
+    /// `relu(conv2d(images) + residual)`, without additional passes for the sum and ReLU.
     ///
     /// # Panics
     ///
-    /// As [`conv2d`](Self::conv2d), and if the residual has another shape than the output.
+    /// As [`conv2d`](Self::conv2d), and if the residual's shape differs from the output's.
     pub fn conv2d_add_relu(
         self,
         layer: &Conv2d,
@@ -130,7 +131,8 @@ impl Kernels {
         ))
     }
 
-    /// [`MaxPool2d::forward`]: images `[batch, channels, height, width]`. A NaN wins, as in PyTorch.
+    /// [`MaxPool2d::forward`]: images `[batch, channels, height, width]`. If a window contains NaN,
+    /// the result is NaN, as in PyTorch.
     ///
     /// # Panics
     ///
@@ -181,7 +183,7 @@ impl Kernels {
         }
     }
 
-    /// The same tensor `N` times, where a network branches. The gradients of all branches are added up
+    /// The same tensor `N` times, where a network branches. The gradients of all branches are added
     /// on all threads.
     pub fn fork<const D: usize, const N: usize>(self, x: Tensor<D>) -> [Tensor<D>; N] {
         if !self.covers(&x) {
@@ -189,22 +191,22 @@ impl Kernels {
         }
         let mut branches = Dispatch::fork(x.into_dispatch(), N).into_iter();
         std::array::from_fn(|_| {
-            Tensor::from_dispatch(branches.next().expect("there are as many branches as asked for"))
+            Tensor::from_dispatch(branches.next().expect("there are as many branches as wanted"))
         })
     }
 
-    /// Images `[batch, channels, height, width]` with all channels of the given ones, one after the
-    /// other, with their channels last in memory if the kernels compute on.
+    /// Concatenates the channels of images `[batch, channels, height, width]`. The result is
+    /// channels last in memory if the kernels compute it.
     ///
     /// # Panics
     ///
-    /// If there are none, or they differ in more than their channels.
+    /// If there are no images, or they differ in more than their number of channels.
     pub fn concatenate(self, images: Vec<Tensor<4>>) -> Tensor<4> {
         if images.len() < 2 || !images.iter().all(|images| self.covers(images)) {
             return Tensor::cat(images, 1);
         }
         let mut images = images.into_iter().map(Tensor::into_dispatch);
-        let mut all = images.next().expect("there are two at least");
+        let mut all = images.next().expect("there are at least two");
         while let Some(second) = images.next() {
             let (third, fourth) = (Optional::of(images.next()), Optional::of(images.next()));
             all = Dispatch::concatenate(all, second, third, fourth);
@@ -212,7 +214,7 @@ impl Kernels {
         Tensor::from_dispatch(all)
     }
 
-    /// The window of a pooling that the kernels cover.
+    /// The window of a pooling layer, if the kernels support it.
     fn window(
         self,
         images: &Tensor<4>,
@@ -228,7 +230,7 @@ impl Kernels {
         })
     }
 
-    /// Whether the kernels are wanted and there are some for the tensor.
+    /// Whether the kernels are selected and support the tensor.
     fn covers<const D: usize>(self, tensor: &Tensor<D>) -> bool {
         self != Self::Burn && is_covered(tensor)
     }
@@ -238,7 +240,7 @@ fn pool(images: Tensor<4>, pool: Pool) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::pool(images.into_dispatch(), pool))
 }
 
-/// What is added above and below, left and right.
+/// The padding above and below, left and right.
 fn padding(
     config: &PaddingConfig2d,
     size: [usize; 2],
@@ -248,7 +250,7 @@ fn padding(
     match config {
         PaddingConfig2d::Valid => [[0, 0], [0, 0]],
         PaddingConfig2d::Explicit(top, left, bottom, right) => [[*top, *bottom], [*left, *right]],
-        // As many windows as strides in the image; what is odd is added at the end.
+        // As many windows as strides in the image; if the padding is odd, the end gets one more.
         PaddingConfig2d::Same => [0, 1].map(|axis| {
             let windows = size[axis].div_ceil(stride[axis]);
             let needed = (windows.max(1) - 1) * stride[axis] + window[axis];
@@ -258,7 +260,8 @@ fn padding(
     }
 }
 
-/// Whether there are kernels for the tensor: it is f32, and on a backend that this crate was built for.
+/// Whether there are kernels for the tensor: it is f32, and on a backend that this crate was built
+/// for.
 pub(crate) fn is_covered<const D: usize>(tensor: &Tensor<D>) -> bool {
     use burn::backend::DispatchTensorKind as Kind;
     fn covered(kind: &Kind) -> bool {

@@ -1,7 +1,7 @@
 //! # Convolution, pooling and activations on the CPU
 //!
-//! Kernels for Burn's own layers. A network keeps its [`Conv2d`], with its parameters and settings, and
-//! calls [`Kernels`] in place of the layer's `forward`:
+//! Kernels for Burn's own layers. A network keeps its [`Conv2d`], with its parameters and settings,
+//! and calls [`Kernels`] in place of the layer's `forward`:
 //!
 //! ```toml
 //! convolution = { path = "../modern-cnn/crates/convolution", features = ["flex"] } # or "ndarray"
@@ -42,120 +42,130 @@
 //!
 //! ## What a convolution computes
 //!
-//! An output is the sum, over a window of the image and over its channels, of weights times values:
+//! An output value is a sum of products of weights and image values, over a window of the image and
+//! over all channels:
 //!
 //! ```text
 //! y[n, o, i, j] = bias[o] + sum over c, a, b of  w[o, c, a, b] * x[n, c, i s + a - p, j s + b - p]
 //! ```
 //!
-//! with the stride s, the padding p, and zeros where x ends. Its two gradients are sums of the same
-//! products: that of x over the outputs that a pixel is part of, that of w over all images and
-//! positions. Each value of a layer is used many hundred times, so that, unlike batch normalization, a
-//! convolution is not as fast as memory, but as fast as the processor multiplies and adds, if the
-//! values are at hand in time. All that follows is about that.
+//! with the stride s, the padding p, and zeros outside of x. Its two gradients are sums of products
+//! of the same kind: the gradient of x sums over the outputs that a pixel is part of, the gradient
+//! of w over all images and positions. Each value of a layer is used many hundred times. So, unlike
+//! batch normalization, a convolution is not limited by memory but by the multiplications and
+//! additions of the processor, if the values arrive in time. The following sections are about that.
 //!
-//! ## A matrix product that is never written out
+//! ## The implicit matrix product
 //!
 //! Chellapilla, Puri and Simard, [High Performance Convolutional Neural Networks for Document
-//! Processing](https://inria.hal.science/inria-00112631) (2006), copied the window around each position
-//! to a row of a matrix (*im2col*). The convolution is then one matrix product, for which there have
-//! always been fast libraries:
+//! Processing](https://inria.hal.science/inria-00112631) (2006), copied the window around each
+//! position to a row of a matrix (*im2col*). The convolution is then one matrix product, for which
+//! fast libraries have always existed:
 //!
 //! ```text
 //! [positions, window x inputs] x [window x inputs, outputs] = [positions, outputs]
 //! ```
 //!
-//! The matrix is as many times larger than the image as the window has pixels, and takes time to write and
-//! to read. An *implicit* matrix product (Chetlur et al., [cuDNN](https://arxiv.org/abs/1410.0759), 2014)
-//! takes each value from where it lies in the image. So do the kernels here.
+//! The matrix is larger than the image by a factor of the number of pixels in the window, and takes
+//! time to write and to read. An *implicit* matrix product (Chetlur et al.,
+//! [cuDNN](https://arxiv.org/abs/1410.0759), 2014) reads each value from its place in the image.
+//! The kernels of this crate do the same.
 //!
-//! **Channels last.** Images lie in memory as `[batch, height, width, channels]`. Then all that a row of
-//! the window touches is one stretch of memory, whatever the image's size, and a vector of the processor
-//! holds neighbouring output channels, of which layers have multiples of 16. With the channels first, a
-//! vector would hold neighbouring pixels, and small images would leave most of it empty. Tensors keep
-//! Burn's shape `[batch, channels, height, width]`; what the kernels return is permuted to it without
-//! a copy. An image that arrives with its channels first is copied, unless it has so few (up to 4, as
-//! a photo) that the kernels put them together line by line. Pooling and the sigmoid answer in the order
-//! that they are given.
+//! **Channels last.** Images are in memory as `[batch, height, width, channels]`. Then a row of the
+//! window is one contiguous range of memory, for any size of the image. A vector of the processor
+//! holds neighboring output channels, and layers have multiples of 16 of them. With the channels
+//! first, a vector would hold neighboring pixels, and small images would leave most of it empty.
+//! Tensors keep Burn's shape `[batch, channels, height, width]`; the outputs of the kernels are
+//! permuted to it without a copy. An image with its channels first is copied, unless it has at most
+//! 4 channels, as a photo: then the kernels pack it line by line. Pooling and the sigmoid keep the
+//! memory order of their input.
 //!
-//! **Tiles of registers.** Goto and van de Geijn, [Anatomy of High-Performance Matrix
-//! Multiplication](https://doi.org/10.1145/1356052.1356053) (2008), is how a matrix product is kept from
-//! waiting for memory: a small tile of the result stays in registers until it is finished, and what it
-//! is made of is packed in the order in which it is read, in pieces that fit the caches. Here a
-//! tile is some positions by one or two vectors of output channels. At each step it loads the weights of
-//! its channels, spreads one value of each position over a vector, and does one fused multiply-add for
-//! each register:
+//! **Register tiles.** Goto and van de Geijn, [Anatomy of High-Performance Matrix
+//! Multiplication](https://doi.org/10.1145/1356052.1356053) (2008), describe how a matrix product
+//! avoids waiting for memory: a small tile of the result stays in registers until it is finished,
+//! and its operands are packed in the order in which they are read, in pieces that fit the caches.
+//! Here a tile is some positions by one or two vectors of output channels. Each step loads the
+//! weights of its channels, broadcasts one value of each position to a vector, and does one fused
+//! multiply-add for each register:
 //!
-//! | | registers | values in each | tile, positions x channels | of few channels |
+//! | | registers | values in each | tile, positions x channels | with few channels |
 //! |---|---|---|---|---|
 //! | AVX-512 | 32 | 16 | 14 x 32 | 14 x 16 |
 //! | AVX2 with FMA | 16 | 8 | 6 x 16 | 12 x 8 |
 //!
-//! A value of the image is so multiplied with 32 weights, and a weight with 14 values, for each time
-//! that it is loaded. The rows of a tile are positions along a line of the image, read in place, as in the
-//! direct convolutions of Intel's oneDNN and of Georganas et al., [Anatomy of High-Performance Deep
-//! Learning Convolutions on SIMD Architectures](https://arxiv.org/abs/1808.05567) (2018): the weights are
-//! packed, and lines of the image copied only if they need padding or lie so far apart that they
-//! would share a few places of the cache. Bias, residual and ReLU are done while a tile is in the cache.
+//! With AVX-512, each load of an image value so serves 32 multiplications, and each load of a
+//! weight serves 14. The rows of a tile are positions along a line of the image, read in place, as
+//! in the direct convolutions of Intel's oneDNN and of Georganas et al., [Anatomy of
+//! High-Performance Deep Learning Convolutions on SIMD
+//! Architectures](https://arxiv.org/abs/1808.05567) (2018). The weights are packed. Lines of the
+//! image are copied only if they need padding, or if their pixels are so far apart that they would
+//! share a few places of the cache. Bias, residual and ReLU are applied while a tile is in the
+//! cache.
 //!
 //! ## Winograd's algorithm
 //!
-//! A window of 3 x 3 that moves by one pixel can do with a quarter of the multiplications (Lavin and Gray,
-//! [Fast Algorithms for Convolutional Neural Networks](https://arxiv.org/abs/1509.09308), 2016). A tile of
-//! 4 x 4 outputs takes 4 x 4 x 9 = 144 products of the window and the 6 x 6 inputs that it depends on. As
-//! polynomials, the two are multiplied at 6 x 6 = 36 points, and the outputs found from the values
-//! there. For each of the points, the sums over the channels are a matrix product of `[tiles, inputs]`
-//! and `[inputs, outputs]`, with the same tiles of registers.
+//! A window of 3 x 3 that moves by one pixel needs only a quarter of the multiplications (Lavin and
+//! Gray, [Fast Algorithms for Convolutional Neural Networks](https://arxiv.org/abs/1509.09308),
+//! 2016). Directly, a tile of 4 x 4 outputs takes 4 x 4 x 9 = 144 products of the window and the 6
+//! x 6 inputs that the tile depends on. Instead, the window and the inputs are treated as
+//! polynomials and multiplied at 6 x 6 = 36 points, and the outputs are computed from the values
+//! there. For each point, the sums over the channels are a matrix product of `[tiles, inputs]` and
+//! `[inputs, outputs]`, with the same register tiles.
 //!
-//! The transforms to points and back take time, which many channels make up for and small images do
-//! not: a tile that is half outside the image costs as much as a whole one. The kernels count both, from
-//! the shape alone, and take what costs less.
+//! The transforms to the points and back take time. Many channels compensate for it, small images
+//! do not: a tile that is half outside the image costs as much as a whole one. The kernels estimate
+//! both costs, from the shape alone, and choose the algorithm that costs less.
 //!
-//! **Its error** is about 1e-5 of the largest value of the output, where the direct sum has 1e-6: the
-//! transforms add values with factors up to 8, and lose a digit. One NaN or infinity spreads to all
-//! outputs of the tiles that read it. [`Kernels::Direct`] turns the algorithm off.
+//! **Its error** is about 1e-5 of the largest value of the output, compared with 1e-6 for the
+//! direct sum: the transforms add values with factors up to 8, and lose a digit. One NaN or
+//! infinity spreads to all outputs of the tiles that read it. [`Kernels::Direct`] turns the
+//! algorithm off.
 //!
 //! ## Which kernel runs when
 //!
 //! | pass | layer | kernel |
 //! |---|---|---|
-//! | output, gradient of the input | 3 x 3, stride 1, at least 16 channels in and out, where it costs less | Winograd |
-//! | | 1 x 1, stride 1, no padding | direct, all positions of the batch one long line |
+//! | output, gradient of the input | 3 x 3, stride 1, at least 16 channels in and out, if it costs less | Winograd |
+//! | | 1 x 1, stride 1, no padding | direct, all positions of the batch are one long line |
 //! | | others | direct, tiles along the lines of an image |
-//! | | others, where more of these would be padding or unfilled | direct, tiles along the images of the batch: no padding is multiplied |
-//! | gradient of the weights | 3 x 3, stride 1, at least 16 channels in and out, where it costs less | Winograd, backward through its three transforms |
+//! | | others, if these tiles would have more padding or unused rows | direct, tiles along the images of the batch: no multiplications with padding |
+//! | gradient of the weights | 3 x 3, stride 1, at least 16 channels in and out, if it costs less | Winograd, backward through its three transforms |
 //! | | up to 4 input channels, as in a first layer | direct, a tile's rows are the values of a line of the window |
-//! | | others | direct, a tile's rows are up to 8 input channels at one place of the window |
+//! | | others | direct, a tile's rows are up to 8 input channels at one position of the window |
 //!
-//! The gradient of the input is a convolution of the output's gradient with the window turned around.
-//! With a stride of s it falls into s x s convolutions of stride 1, one for pixels that are a stride
-//! apart, so that no zeros are multiplied.
+//! The gradient of the input is a convolution of the output's gradient with the flipped window.
+//! With a stride of s it splits into s x s convolutions of stride 1, each for pixels that are a
+//! stride apart, so that no zeros are multiplied.
 //!
-//! Pooling goes one axis at a time: first the rows of a window become one, then the values of that row.
+//! Pooling processes one axis at a time: it reduces the rows of a window to one row, and then the
+//! values of that row.
 //!
-//! ## Which instructions, and where Burn computes
+//! ## Instruction sets, and where Burn computes
 //!
-//! The processor is asked once: AVX-512 (F and VL) if it is there, else AVX2 with FMA. A layer of up to 8
-//! channels takes AVX2 in any case. `CONVOLUTION_MAX_ISA=avx2` in the environment leaves AVX-512 out,
-//! `portable` both. The third set of kernels, in plain Rust, is for the tests of the other two.
+//! The crate detects the processor once and uses AVX-512 (F and VL) if it is available, else AVX2
+//! with FMA. A layer of up to 8 channels always uses AVX2. The environment variable
+//! `CONVOLUTION_MAX_ISA=avx2` disables AVX-512, `portable` disables both. The third set of kernels,
+//! in plain Rust, is for the tests of the other two.
 //!
-//! Burn's operations take over, through the same methods and with the same results but for rounding:
+//! Burn's operations compute instead, through the same methods and with the same results up to
+//! rounding:
 //!
 //! - with [`Kernels::Burn`];
 //! - on a GPU, and on a CPU backend whose feature of this crate is off;
 //! - on processors without AVX2 and FMA, such as Arm's, and with `CONVOLUTION_MAX_ISA=portable`;
-//! - for other types than f32, for groups and dilation, for pooling with other padding on one side than
-//!   on the other, and for tensors without values.
+//! - for types other than f32, for groups and dilation, for pooling with unequal padding on
+//!   opposite sides, and for tensors without values.
 //!
-//! ## The same bits every time
+//! ## Reproducibility
 //!
-//! The work is cut into tasks by the shape of the layer, never by the number of threads, and sums that
-//! several tasks have a part in are added up in one order. A run repeats to the last bit, with any number
-//! of threads. Another processor rounds differently: AVX-512 and AVX2 cut the work into other pieces,
-//! and on Arm's Burn computes. The gradients have no gradients of their own: to ask for those is a panic.
+//! The division of the work into tasks depends on the shape of the layer, never on the number of
+//! threads, and partial sums of several tasks are added in a fixed order. A run repeats to the last
+//! bit, with any number of threads. Another processor rounds differently: AVX-512 and AVX2 divide
+//! the work into different pieces, and on Arm processors Burn computes. There are no second-order
+//! gradients: a request for them panics.
 //!
-//! How fast the kernels are, layer by layer, and what share of the processor's multiply-adds that is, is
-//! measured by `cargo xtask bench convolution`.
+//! `cargo xtask bench convolution` measures the speed of the kernels, layer by layer, and their
+//! share of the processor's peak multiply-adds.
 //!
 //! [`Conv2d`]: burn::nn::conv::Conv2d
 

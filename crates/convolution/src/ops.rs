@@ -1,15 +1,15 @@
-//! The operations that the layers are made of: one trait, which each covered backend implements with
-//! the kernels of this crate.
+//! The operations of the layers: one trait, which each supported backend implements with the
+//! kernels of this crate.
 
 // The generated code names every backend, and Burn's next release no longer has ndarray.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 use burn::backend::{Backend, ExtensionType, backend_extension, tensor::FloatTensor};
 
-/// How [`ConvolutionOps::convolve`] moves its window, and what it does besides.
+/// The options of [`ConvolutionOps::convolve`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
-    /// How far the window moves, down and to the right.
+    /// Stride of the window, down and to the right.
     pub stride: [usize; 2],
     /// Pixels added at the top and at the bottom, at the left and at the right.
     pub padding: [[usize; 2]; 2],
@@ -19,36 +19,36 @@ pub struct Convolution {
     pub winograd: bool,
 }
 
-/// How [`ConvolutionOps::pool`] moves its window.
+/// The window of [`ConvolutionOps::pool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool2d {
     /// Height and width of the window.
     pub kernel: [usize; 2],
-    /// How far it moves, down and to the right.
+    /// Stride of the window, down and to the right.
     pub stride: [usize; 2],
-    /// Pixels added on both sides, above and below, left and right.
+    /// Pixels added above and below, and at the left and right.
     pub padding: [usize; 2],
     /// Whether a last window that ends outside the image counts.
     pub ceil: bool,
 }
 
-/// What [`ConvolutionOps::pool`] takes of a window.
+/// What [`ConvolutionOps::pool`] computes from a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// The largest value. A NaN is larger than any other.
     Max(Pool2d),
-    /// The average, of the padding too if `count_padding`.
+    /// The average, including the padding if `count_padding`.
     Average {
         /// The window.
         window: Pool2d,
         /// Whether the padding counts as zeros.
         count_padding: bool,
     },
-    /// The average of each cell of a grid, given its rows and columns.
+    /// The average of each cell of a grid with these numbers of rows and columns.
     Adaptive([usize; 2]),
 }
 
-/// Which gradients [`ConvolutionOps::convolve_backward`] is asked for.
+/// Which gradients [`ConvolutionOps::convolve_backward`] computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Of the input.
@@ -61,7 +61,8 @@ pub struct Wanted {
     pub residual: bool,
 }
 
-/// A tensor that may be missing: an `Option`, as an extension of Burn's can take and return it.
+/// A tensor that may be missing: an `Option` in a form that an extension of Burn can take and
+/// return.
 #[derive(Clone, Debug, ExtensionType)]
 pub enum Optional<B: Backend> {
     /// There is none.
@@ -87,7 +88,7 @@ impl<B: Backend> Optional<B> {
         }
     }
 
-    /// Of an `Option`.
+    /// Converts from an `Option`.
     pub fn of(tensor: Option<FloatTensor<B>>) -> Self {
         match tensor {
             None => Self::Missing,
@@ -96,7 +97,7 @@ impl<B: Backend> Optional<B> {
     }
 }
 
-/// What [`ConvolutionOps::convolve_backward`] returns: the gradients that were asked for.
+/// What [`ConvolutionOps::convolve_backward`] returns: the gradients that are wanted.
 #[derive(Debug, ExtensionType)]
 pub struct Gradients<B: Backend> {
     /// Of the input.
@@ -117,7 +118,7 @@ pub struct Gradients<B: Backend> {
 ///
 /// # Panics
 ///
-/// If tensors are not of the shapes that belong together, not f32, or if an image is smaller than the
+/// If the shapes of the tensors do not match, a tensor is not f32, or an image is smaller than the
 /// window.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
@@ -125,8 +126,8 @@ pub struct Gradients<B: Backend> {
     Autodiff,
 )]
 pub trait ConvolutionOps: Backend {
-    /// The convolution of images with weights `[outputs, inputs, height, width]`, with a bias
-    /// `[outputs]` and a residual of the output's shape added to it.
+    /// The convolution of images with weights `[outputs, inputs, height, width]`, plus a bias
+    /// `[outputs]` and a residual of the output's shape.
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -135,8 +136,8 @@ pub trait ConvolutionOps: Backend {
         options: Convolution,
     ) -> FloatTensor<Self>;
 
-    /// The gradients of [`convolve`](Self::convolve), given its output (needed for a ReLU alone) and
-    /// that of its output.
+    /// The gradients of [`convolve`](Self::convolve), given its output (needed only with ReLU) and
+    /// the gradient of its output.
     fn convolve_backward(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -146,21 +147,21 @@ pub trait ConvolutionOps: Backend {
         wanted: Wanted,
     ) -> Gradients<Self>;
 
-    /// One value of every window of every channel.
+    /// Reduces every window of every channel to one value.
     fn pool(input: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self>;
 
-    /// The gradient of the input of [`pool`](Self::pool), given that of its output.
+    /// The gradient of the input of [`pool`](Self::pool), given the gradient of its output.
     fn pool_backward(
         input: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
         pool: Pool,
     ) -> FloatTensor<Self>;
 
-    /// `count` copies of a tensor, for a network that branches. The gradients of all copies are added up
-    /// by [`weighted_sum`](Self::weighted_sum).
+    /// `count` copies of a tensor, for a network that branches.
+    /// [`weighted_sum`](Self::weighted_sum) adds the gradients of all copies.
     fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>>;
 
-    /// `factors[0] * a + factors[1] * b`, of two tensors of one shape, in the order of the first.
+    /// `factors[0] * a + factors[1] * b` of two tensors of equal shape, in the memory order of `a`.
     fn weighted_sum(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -170,7 +171,8 @@ pub trait ConvolutionOps: Backend {
     /// The sum of the squares of all values, `[1]`.
     fn sum_of_squares(input: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// Images with all channels of two to four others, channels last in memory.
+    /// Concatenates the channels of two to four tensors of images. The result is channels last in
+    /// memory.
     fn concatenate(
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
@@ -178,15 +180,15 @@ pub trait ConvolutionOps: Backend {
         #[extension_type] fourth: Optional<Self>,
     ) -> FloatTensor<Self>;
 
-    /// The reverse of [`concatenate`](Self::concatenate): the images that it made `images` of, given the
-    /// number of channels of each.
+    /// The reverse of [`concatenate`](Self::concatenate): splits `images` into tensors with these
+    /// numbers of channels.
     fn separate(images: FloatTensor<Self>, channels: Vec<usize>) -> Vec<FloatTensor<Self>>;
 
     /// `1 / (1 + exp(-x))`, of a tensor of any shape.
     fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// The gradient of the input of [`logistic`](Self::logistic), given its output and that of its
-    /// output.
+    /// The gradient of the input of [`logistic`](Self::logistic), given its output and the gradient
+    /// of its output.
     fn logistic_backward(
         output: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,

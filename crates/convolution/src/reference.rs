@@ -1,12 +1,12 @@
-//! The layers out of Burn's own operations: what the kernels are measured against, and what a layer
-//! is where there are none.
+//! The layers built from Burn's own operations: the baseline for the kernels, and the fallback
+//! where there are none.
 
 use burn::{
     nn::conv::Conv2d,
     tensor::{Tensor, activation::relu},
 };
 
-/// A convolution, a residual added to it, and ReLU, on any backend.
+/// A convolution, plus a residual, and ReLU, on any backend.
 pub fn conv2d(
     layer: &Conv2d,
     images: Tensor<4>,

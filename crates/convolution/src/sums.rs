@@ -1,12 +1,12 @@
-//! Sums over all weights of a network, as an optimizer takes them at every step: on all threads, which
-//! Burn's own operations on the CPU use one of.
+//! Sums over all weights of a network, which an optimizer computes at every step. They run on all
+//! threads; Burn's own operations on the CPU use one.
 
 use burn::{backend::Dispatch, tensor::Tensor};
 
 use crate::{kernels::is_covered, ops::ConvolutionOps};
 
-/// `a * x + b * y` of two tensors of one shape. No gradients pass through it on the CPU's kernels, so
-/// tensors with gradients take Burn's operations. `x` is overwritten if nobody else has it.
+/// `a * x + b * y` of two tensors of equal shape. The CPU's kernels do not propagate gradients, so
+/// tensors with gradients use Burn's operations. `x` is overwritten if it has no other owner.
 ///
 /// # Panics
 ///
@@ -20,7 +20,7 @@ pub fn weighted_sum<const D: usize>([a, b]: [f64; 2], x: Tensor<D>, y: Tensor<D>
     times(a, x) + times(b, y)
 }
 
-/// The sum of the squares of all values, `[1]`. On tensors with gradients it takes Burn's operations.
+/// The sum of the squares of all values, `[1]`. Tensors with gradients use Burn's operations.
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     match has_kernel(&x) {
         true => Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch())),

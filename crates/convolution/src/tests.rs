@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{Kernels, sum_of_squares, weighted_sum};
 
-/// What `tests/reference.py` made with PyTorch.
+/// What `tests/reference.py` computed with PyTorch.
 #[derive(Deserialize)]
 struct Reference {
     convolutions: Vec<Convolution>,
@@ -58,7 +58,7 @@ const WEIGHT: [i64; 3] = [29, 7, 61];
 const BIAS: [i64; 3] = [13, 3, 41];
 const OUTPUT_GRAD: [i64; 3] = [53, 17, 97];
 
-/// The script's numbers that look random.
+/// The pseudo-random numbers of the script.
 fn formula(count: usize, [a, b, m]: [i64; 3]) -> Vec<f32> {
     (0..count as i64).map(|i| ((i * a + b) % m - m / 2) as f32 / 64.0).collect()
 }
@@ -75,7 +75,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().convert::<f64>().try_into_vec().unwrap()
 }
 
-/// As near as `tolerance` of the largest value.
+/// Checks that the errors are at most `tolerance` of the largest value.
 fn assert_near<const D: usize>(what: &str, found: Tensor<D>, expected: &[f64], tolerance: f64) {
     let found = values(found);
     assert_eq!(found.len(), expected.len(), "{what}");
@@ -91,10 +91,10 @@ fn nulls(values: &[Option<f64>]) -> Vec<f64> {
     values.iter().map(|value| value.unwrap_or(f64::NAN)).collect()
 }
 
-/// The kernels that this crate has, and how far from exact they are.
+/// The kernels of this crate, and their tolerances.
 const OURS: [(Kernels, f64); 2] = [(Kernels::Winograd, 1e-4), (Kernels::Direct, 1e-5)];
 
-/// On every device that there are kernels for, with every choice of them.
+/// Runs a test on every device that has kernels, with each of them.
 fn everywhere(test: impl Fn(&str, &Device, Kernels, f64)) {
     for (name, device) in test_devices::cpu() {
         for (kernels, tolerance) in OURS {
@@ -162,7 +162,7 @@ fn poolings_and_their_gradients_are_pytorchs() {
             if case.input == "nan" {
                 images.iter_mut().skip(3).step_by(7).for_each(|value| *value = f32::NAN);
             }
-            // In both orders in memory.
+            // In both memory orders.
             let [n, c, h, w] = case.shape;
             let first = tensor(images, case.shape, &device);
             let last = first.clone().permute([0, 2, 3, 1]).reshape([n * h * w * c]);
@@ -223,7 +223,7 @@ fn sigmoid_is_pytorchs_and_its_gradient_that_of_the_formula() {
     });
 }
 
-/// Images that lie in memory in other ways than row by row: each a function of a larger tensor.
+/// Images with different memory layouts: each a function of a larger tensor.
 type Way = (&'static str, fn(Tensor<4>) -> Tensor<4>);
 
 const WAYS: [Way; 6] = [
@@ -241,7 +241,7 @@ const WAYS: [Way; 6] = [
     }),
 ];
 
-/// What a layer gives, and the gradients of images, weights and bias.
+/// The output of a layer, and the gradients of images, weights and bias.
 fn outcome(
     kernels: Kernels,
     layer: &Conv2d,
@@ -358,7 +358,7 @@ fn groups_dilation_and_f64_are_left_to_burn() {
     });
 }
 
-/// `relu(conv2d(images) + residual)`, and the gradients of everything that goes in.
+/// `relu(conv2d(images) + residual)`, and the gradients of all inputs.
 #[test]
 fn gradients_of_a_convolution_with_residual_and_relu_are_finite_differences() {
     everywhere(|name, device, kernels, _| {
@@ -485,7 +485,7 @@ fn images_without_gradients_and_frozen_weights_have_none() {
         assert!(frozen.bias.as_ref().unwrap().val().grad(&found).is_none(), "{name}");
         assert_near(name, grad(&with, &found), &all[1], tolerance);
 
-        // A residual that is all that has a gradient.
+        // Only the residual has a gradient.
         let residual = made([2, 18, 6, 6], [31, 5, 89], &device).require_grad();
         let output = kernels.conv2d_add_relu(&frozen, images(), residual.clone());
         let found = gradients(output.clone());
@@ -529,7 +529,7 @@ fn branches_are_the_tensor_itself_and_their_gradients_add_up() {
             let x = made([2, 3, 4, 5], INPUT, &device).require_grad();
             let branches: [Tensor<4>; 3] = kernels.fork(x.clone() * 1.0);
             let mut loss = Tensor::<1>::zeros([1], &device);
-            // Branches that nobody goes on with have no gradient.
+            // Unused branches have no gradient.
             for (branch, of) in branches.into_iter().zip([WEIGHT, BIAS, OUTPUT_GRAD]).take(count) {
                 assert_near(name, branch.clone(), &values(x.clone()), 0.0);
                 loss = loss + (branch * made([2, 3, 4, 5], of, &device)).sum();
@@ -564,7 +564,7 @@ fn channels_are_concatenated_as_burn_does_with_gradients() {
     everywhere(|name, device, kernels, _| {
         let device = device.clone().autodiff();
         for count in 1..7 {
-            // Of other channels each, lying in memory in another way each.
+            // Each has another number of channels and another memory layout.
             let images: Vec<_> = (0..count)
                 .map(|index| match index % 3 {
                     0 => made([3, 2 + index, 5, 4], [37, index as i64, 101], &device),
@@ -609,7 +609,7 @@ fn a_batch_of_no_images_is_burns() {
     });
 }
 
-/// What the kernels say to an input that they refuse.
+/// The messages of the kernels for inputs that they refuse.
 #[cfg(feature = "flex")]
 mod refused {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -634,7 +634,7 @@ mod refused {
             for part in ["[7, 2]", "[4, 9]", "[[1, 1], [0, 0]]", "does not fit"] {
                 assert!(message.contains(part), "{name}: {message}");
             }
-            // As high as the window with its padding, it is taken.
+            // An image that is as high as the window after padding is accepted.
             let output = kernels.conv2d(&layer, Tensor::ones([1, 3, 5, 9], device));
             assert_eq!(output.dims(), [1, 4, 1, 8], "{name}");
         });
@@ -672,11 +672,11 @@ mod refused {
         everywhere(|name, device, kernels, _| {
             let layer = Conv2dConfig::new([3, 4], [3, 3]).init(device);
             let images = Tensor::ones([1, 3, 9, 9], device);
-            // Burn would repeat its one channel.
+            // Burn would broadcast its one channel.
             let residual = Tensor::ones([1, 1, 7, 7], device);
             let message = message(|| kernels.conv2d_add_relu(&layer, images, residual));
             assert!(
-                message.contains("the residual has the shape of the output"),
+                message.contains("the residual must have the shape of the output"),
                 "{name}: {message}"
             );
         });
@@ -700,7 +700,7 @@ fn burns_own_operations_are_its_layers() {
 #[test]
 fn weighted_sums_are_burns_to_the_bit() {
     for (name, device) in test_devices::all() {
-        // More than a task's values, and no multiple of them; a second tensor that lies otherwise.
+        // More values than a task has, and not a multiple; the second tensor has another layout.
         let x = made([3, 129, 17, 13], INPUT, &device);
         let y = made([3, 17, 13, 129], WEIGHT, &device).permute([0, 3, 1, 2]);
         for [a, b] in [[1.0, 1.0], [1.0, -0.05], [0.9, 1.0], [0.999, 0.001]] {
@@ -708,7 +708,7 @@ fn weighted_sums_are_burns_to_the_bit() {
             let found = weighted_sum([a, b], x.clone(), y.clone());
             assert_eq!(values(found), values(expected), "{name}, {a}, {b}");
         }
-        // Nobody else sees that it is overwritten.
+        // Other owners of the tensor do not see that it is overwritten.
         assert_eq!(values(x), values(made([3, 129, 17, 13], INPUT, &device)), "{name}");
     }
 }

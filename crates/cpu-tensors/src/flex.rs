@@ -11,7 +11,7 @@ use crate::{CpuTensor, Order, View, tensor::extent};
 impl<E: Element + Pod> CpuTensor<E> for FlexTensor {
     fn from_values(values: Vec<E>, shape: Vec<usize>, order: Order) -> Self {
         let places: usize = shape.iter().product();
-        assert_eq!(values.len(), places, "the number of values of a tensor {shape:?}");
+        assert_eq!(values.len(), places, "the values must fill the shape {shape:?}");
         let strides = order.strides(&shape);
         let layout = Layout::new(Shape::from(shape), strides, 0);
         FlexTensor::new(Bytes::from_elems(values), layout, E::dtype())
@@ -31,7 +31,7 @@ impl<E: Element + Pod> CpuTensor<E> for FlexTensor {
         if CpuTensor::<E>::order(&self) == Some(order) {
             return self;
         }
-        // Contiguous once its axes are permuted to lie as they do in memory.
+        // Contiguous with the axes permuted to the new memory order.
         let dense = self.permute(&order.axes(shape.num_dims())).to_contiguous();
         dense.with_layout(Layout::new(shape, strides, 0))
     }

@@ -1,8 +1,8 @@
-//! What kernels of one's own need of Burn's two CPU backends, flex and ndarray.
+//! Access to the tensors of Burn's two CPU backends, flex and ndarray, for custom kernels.
 //!
-//! A kernel works on slices, on all threads, and knows nothing of a backend. [`CpuTensor`] leads from
-//! either backend's tensors to slices and back, [`map_tasks`] divides the work among the threads, and
-//! [`collect`] makes the vector that the kernel writes.
+//! A kernel works on slices, on all threads, and does not depend on a backend. [`CpuTensor`]
+//! converts the tensors of either backend to slices and back, [`map_tasks`] divides the work among
+//! the threads, and [`collect`] creates the vector that the kernel writes.
 //!
 //! The features `flex` and `ndarray` choose the backends.
 
@@ -17,7 +17,7 @@ mod tasks;
 mod tensor;
 
 pub use order::Order;
-pub use tasks::{PARALLEL, collect, map_tasks};
+pub use tasks::{PARALLEL, collect, map_tasks, on_pool};
 pub use tensor::{CpuTensor, View};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! ndarray: the CPU backend of Burn's beginnings.
+//! ndarray: Burn's first CPU backend.
 
-#![allow(deprecated)] // Burn's name for a backend that its next release no longer has.
+#![allow(deprecated)] // Burn's next release no longer has this backend.
 
 use burn::backend::ndarray::{NdArrayTensor, SharedArray};
 
@@ -38,11 +38,12 @@ macro_rules! cpu_tensor {
                 let Self::$variant(storage) = self else { wrong_type(stringify!($element)) };
                 let array = storage.view();
                 let (length, strides) = extent(array.shape(), array.strides());
-                // SAFETY: `as_ptr` points to the first element (to somewhere, not null and aligned, if
-                // there is none), and as no stride is negative, `length` ends with the last one. Both
-                // lie in one allocation, a vector or a file's bytes, in which every value is
-                // initialized. Nobody writes to it as long as `self` is borrowed: an array that
-                // shares its values with another copies them before it writes.
+                // SAFETY: `as_ptr` points to the first element (if there is none, it is still
+                // aligned and not null). No stride is negative, so `length` ends with the last
+                // element. Both elements are in one allocation, a vector or a file's bytes, in
+                // which every value is initialized. Nothing writes to it as long as `self` is
+                // borrowed: an array that shares its values with another copies them before it
+                // writes.
                 let values = unsafe { std::slice::from_raw_parts(array.as_ptr(), length) };
                 View { values, strides }
             }
@@ -50,7 +51,7 @@ macro_rules! cpu_tensor {
             fn values_mut(&mut self) -> &mut [$element] {
                 let Self::$variant(storage) = self else { wrong_type(stringify!($element)) };
                 let array = storage.ensure_owned();
-                array.as_slice_memory_order_mut().expect("an array without gaps")
+                array.as_slice_memory_order_mut().expect("the array has no gaps")
             }
         }
     };
@@ -66,8 +67,8 @@ fn wrong_type(expected: &str) -> ! {
 fn from_values<E: Clone>(values: Vec<E>, shape: &[usize], order: Order) -> SharedArray<E> {
     let axes = order.axes(shape.len());
     let lengths: Vec<_> = axes.iter().map(|&axis| shape[axis]).collect();
-    let array = SharedArray::from_shape_vec(lengths, values).expect("as many values as places");
-    // Where each axis of the tensor lies among those of memory.
+    let array = SharedArray::from_shape_vec(lengths, values).expect("the values fill the shape");
+    // The position of each axis of the tensor in the memory order.
     let mut places = vec![0; axes.len()];
     axes.into_iter().enumerate().for_each(|(place, axis)| places[axis] = place);
     array.permuted_axes(places)

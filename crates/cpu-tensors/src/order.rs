@@ -1,11 +1,11 @@
-/// How a tensor `[batch, channels, ...]` lies in memory: one of the two orders, without gaps.
+/// The memory order of a tensor `[batch, channels, ...]`: one of two, without gaps.
 ///
-/// A tensor of fewer than two axes has one order, and both names stand for it.
+/// A tensor of fewer than two axes has one order, and both variants mean it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Row-major: a channel's positions are neighbours.
+    /// Row-major: a channel's positions are adjacent.
     ChannelsFirst,
-    /// A position's channels are neighbours, as after many convolutions.
+    /// A position's channels are adjacent, as after many convolutions.
     ChannelsLast,
 }
 
@@ -14,12 +14,12 @@ impl Order {
     pub fn of(shape: &[usize], strides: &[isize]) -> Option<Self> {
         [Self::ChannelsFirst, Self::ChannelsLast].into_iter().find(|order| {
             let mut axes = shape.iter().zip(strides).zip(order.strides(shape));
-            // The stride of an axis of one element is never taken.
+            // The stride of an axis of one element is never used.
             axes.all(|((&size, &stride), expected)| size == 1 || stride == expected)
         })
     }
 
-    /// The axes of a tensor of a rank, from the outermost to the innermost.
+    /// The axes of a tensor of this rank, from the outermost to the innermost.
     pub fn axes(self, rank: usize) -> Vec<usize> {
         match self {
             Self::ChannelsLast if rank > 1 => {

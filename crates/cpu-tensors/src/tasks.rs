@@ -5,8 +5,8 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 /// Below this many values in a tensor, waking the other threads takes longer than the work.
 pub const PARALLEL: usize = 1 << 15;
 
-/// `task` of every item and its index, on all threads if the tensor has [`PARALLEL`] elements or
-/// more. The results are in the order of the items.
+/// Calls `task` with every item and its index, on all threads if the tensor has [`PARALLEL`]
+/// elements or more. The results are in the order of the items.
 pub fn map_tasks<I: Send, R: Send>(
     items: Vec<I>,
     elements: usize,
@@ -19,7 +19,14 @@ pub fn map_tasks<I: Send, R: Send>(
     }
 }
 
-/// A vector whose every element `fill` writes, and what `fill` returns.
+/// Runs work with several consecutive parallel parts on a thread of the pool, if the tensor has
+/// [`PARALLEL`] elements or more. A thread outside the pool would wait for each part, and the
+/// threads of the pool would sleep in between.
+pub fn on_pool<R: Send>(elements: usize, work: impl FnOnce() -> R + Send) -> R {
+    if elements < PARALLEL { work() } else { rayon::scope(|_| work()) }
+}
+
+/// Creates a vector whose elements `fill` writes. Also returns the result of `fill`.
 ///
 /// # Safety
 ///

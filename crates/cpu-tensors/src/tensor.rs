@@ -1,34 +1,34 @@
 use crate::Order;
 
-/// A CPU backend's tensor, of elements of the type `E`.
+/// A CPU backend's tensor with elements of the type `E`.
 ///
 /// # Panics
 ///
 /// If the tensor's elements are of another type: on flex, in the methods that return values; on
 /// ndarray, in all.
 pub trait CpuTensor<E>: Sized {
-    /// A tensor of values that lie in this order.
+    /// Creates a tensor from values in this memory order.
     ///
     /// # Panics
     ///
-    /// If there are not as many values as the shape has places.
+    /// If the number of values differs from the number of elements of the shape.
     fn from_values(values: Vec<E>, shape: Vec<usize>, order: Order) -> Self;
 
     /// The length of every axis.
     fn dims(&self) -> Vec<usize>;
 
-    /// How far apart in memory neighbours along every axis are, counted in elements.
+    /// The distance in memory of neighbors along every axis, counted in elements.
     fn strides(&self) -> Vec<isize>;
 
-    /// How the tensor lies in memory, if in one of the two orders.
+    /// The tensor's memory order, if it is one of the two.
     fn order(&self) -> Option<Order> {
         Order::of(&self.dims(), &self.strides())
     }
 
-    /// The tensor in an order, copied if it is in another.
+    /// The tensor in this memory order, copied if it has another one.
     fn into_order(self, order: Order) -> Self;
 
-    /// The tensor without negative strides, as [`view`](Self::view) takes it: copied if it has one.
+    /// The tensor without negative strides, as [`view`](Self::view) needs it: copied if it has one.
     fn into_readable(self) -> Self {
         match has_negative(&self.dims(), &self.strides()) {
             true => self.into_order(Order::ChannelsFirst),
@@ -36,14 +36,14 @@ pub trait CpuTensor<E>: Sized {
         }
     }
 
-    /// The values as they lie in memory, gaps and all, without a copy.
+    /// The values as they are in memory, including gaps, without a copy.
     ///
     /// # Panics
     ///
     /// If a stride is negative: see [`into_readable`](Self::into_readable).
     fn view(&self) -> View<'_, E>;
 
-    /// The values as they lie in memory, of a tensor that has an [`order`](Self::order).
+    /// The values, as they are in memory, of a tensor that has an [`order`](Self::order).
     ///
     /// # Panics
     ///
@@ -51,15 +51,15 @@ pub trait CpuTensor<E>: Sized {
     fn values(&self) -> &[E] {
         let values = self.view().values;
         let elements: usize = self.dims().iter().product();
-        assert_eq!(values.len(), elements, "the tensor's values do not lie one after the other");
+        assert_eq!(values.len(), elements, "the tensor's values are not contiguous");
         values
     }
 
-    /// The same to be written, copied before if somebody else has them too.
+    /// The same values for writing, copied before if they have another owner.
     fn values_mut(&mut self) -> &mut [E];
 }
 
-/// What there is in memory between a tensor's first element and its last.
+/// The memory from a tensor's first element to its last.
 ///
 /// The element at `[i, j, ...]` is `values[i * strides[0] + j * strides[1] + ...]`. Sliced
 /// tensors have gaps between their elements; expanded ones repeat elements, with strides of 0.
@@ -67,11 +67,11 @@ pub trait CpuTensor<E>: Sized {
 pub struct View<'a, E> {
     /// From the tensor's first element to its last, both included; none if it has no elements.
     pub values: &'a [E],
-    /// How far apart neighbours along every axis are, 0 or more.
+    /// The distance of neighbors along every axis, 0 or more.
     pub strides: Vec<isize>,
 }
 
-/// Whether a stride that is taken is negative.
+/// Whether a stride that is used is negative.
 fn has_negative(dims: &[usize], strides: &[isize]) -> bool {
     dims.iter().zip(strides).any(|(&size, &stride)| size > 1 && stride < 0)
 }
@@ -80,7 +80,7 @@ fn has_negative(dims: &[usize], strides: &[isize]) -> bool {
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 pub(crate) fn extent(dims: &[usize], strides: &[isize]) -> (usize, Vec<isize>) {
     assert!(!has_negative(dims, strides), "a tensor of strides {strides:?} has no view");
-    // The stride of an axis of one element is never taken, and may still be negative.
+    // The stride of an axis of one element is never used, but may be negative.
     let strides: Vec<_> = strides.iter().map(|&stride| stride.max(0)).collect();
     let length = match dims.contains(&0) {
         true => 0,

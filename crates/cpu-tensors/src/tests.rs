@@ -16,7 +16,7 @@ fn devices() -> Vec<Device> {
     .into()
 }
 
-/// A result made of the tensor of whichever backend it is.
+/// Evaluates an expression with the tensor of either backend.
 macro_rules! with_backend {
     ($tensor:expr, |$backend:ident| $result:expr) => {
         match $tensor.into_dispatch().kind {
@@ -35,13 +35,13 @@ macro_rules! with_backend {
     };
 }
 
-/// Every value is another, so that none is taken for its neighbour.
+/// All values are different, so that none can be mistaken for its neighbor.
 fn counting<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     let values = 0..shape.iter().product::<usize>() as i64;
     Tensor::<1, Int>::arange(values, device).float().reshape(shape)
 }
 
-/// The places of a shape, row by row.
+/// The indices of all elements of a shape, row by row.
 fn places(dims: &[usize]) -> Vec<Vec<usize>> {
     dims.iter().fold(vec![vec![]], |places, &size| {
         let extended =
@@ -174,7 +174,7 @@ mod flex {
     }
 
     #[test]
-    #[should_panic = "one after the other"]
+    #[should_panic = "not contiguous"]
     fn a_tensor_with_gaps_has_no_values_in_a_row() {
         CpuTensor::<f32>::values(&tensor().narrow(1, 1, 2));
     }
@@ -188,7 +188,7 @@ mod flex {
     }
 }
 
-/// Burn's own slices of ndarray's tensors are copies; arrays with gaps are ndarray's.
+/// Burn's own slices of ndarray's tensors are copies; only ndarray makes arrays with gaps.
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)]
 mod ndarray {
@@ -238,7 +238,7 @@ fn a_vector_is_what_was_written_into_it() {
         values.iter_mut().enumerate().for_each(|(index, value)| _ = value.write(index * index));
         "returned"
     };
-    // SAFETY: all are written.
+    // SAFETY: `fill` writes all elements.
     let (values, returned) = unsafe { collect(5, fill) };
     assert_eq!((values, returned), (vec![0, 1, 4, 9, 16], "returned"));
 }

@@ -1,4 +1,4 @@
-//! Random changes to training images: drawn on the host, made on the device.
+//! Random augmentation of training images: drawn on the host, applied on the device.
 
 use std::ops::Range;
 
@@ -9,25 +9,25 @@ use rand_distr::{Beta, Distribution};
 
 use crate::{Normalization, PIXELS, SIDE};
 
-/// Random changes to training images, made on the device.
+/// Random augmentation of training images, applied on the device.
 ///
-/// They are made in the order of the fields, at 28 x 28 pixels. The first three are drawn for each
-/// image, from the seed, the epoch and the image's position in the data set alone. Mixup or CutMix
-/// is drawn for a whole batch, from the seed, the epoch and the place in the epoch's order at which
+/// It is applied in the order of the fields, at 28 x 28 pixels. The first three are drawn for each
+/// image, only from the seed, the epoch and the image's position in the data set. Mixup or CutMix
+/// is drawn for a whole batch, from the seed, the epoch and the position in the epoch's order where
 /// the batch starts; the first image is mixed with the last one, the second with the last but one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Augment {
-    /// Pixels of black border that the image gets on each side before a window of 28 x 28 pixels is
-    /// cut out at random, as torchvision's `RandomCrop(28, padding)` does; below 28, 0 is off.
+    /// Pixels of black padding on each side of the image before a random crop of 28 x 28 pixels, as
+    /// in torchvision's `RandomCrop(28, padding)`; below 28, 0 is off.
     pub crop: usize,
-    /// Whether an image is mirrored left to right with probability 1/2.
+    /// Whether an image is flipped left to right with probability 1/2.
     pub flip: bool,
     /// Probability of Random Erasing (Zhong et al., [Random Erasing Data
-    /// Augmentation](https://arxiv.org/abs/1708.04896), 2017), from 0 to 1: a rectangle becomes the
-    /// mean of the training images, whatever the normalization; the paper found the mean about as good
-    /// as random pixels. Black would be the background. The rectangle has 2 % to 33 % of the area and
-    /// is 0.3 to 3.3 times as high as wide, on a logarithmic scale: torchvision's ranges. The paper's
-    /// go to 40 %.
+    /// Augmentation](https://arxiv.org/abs/1708.04896), 2017), from 0 to 1: a rectangle is filled
+    /// with the mean of the training images, under any normalization; the paper found the mean
+    /// about as good as random pixels. Black would be the background. The rectangle has 2 % to 33 %
+    /// of the area and is 0.3 to 3.3 times as high as wide, on a logarithmic scale: torchvision's
+    /// ranges. The paper's areas go to 40 %.
     pub erase: f64,
     /// Alpha of mixup (Zhang et al., [mixup: Beyond Empirical Risk
     /// Minimization](https://arxiv.org/abs/1710.09412), 2017): two images are added, with shares
@@ -36,7 +36,7 @@ pub struct Augment {
     /// Alpha of CutMix (Yun et al., [CutMix: Regularization Strategy to Train Strong Classifiers
     /// with Localizable Features](https://arxiv.org/abs/1905.04899), 2019): a box of one image is
     /// filled from another, with a share of the area from Beta(alpha, alpha); 0 is off. With mixup
-    /// on as well, each batch takes one of the two, by a fair coin.
+    /// on as well, each batch uses one of the two, with probability 1/2 each.
     pub cutmix: f64,
 }
 
@@ -46,12 +46,12 @@ impl Augment {
     /// If a value is out of its range.
     pub(crate) fn check(&self) {
         let Self { crop, flip: _, erase, mixup, cutmix } = *self;
-        assert!(crop < SIDE, "a border of {crop} pixels is as wide as the image");
-        assert!((0.0..=1.0).contains(&erase), "{erase} is no probability of erasing");
+        assert!(crop < SIDE, "crop must be below {SIDE} pixels, not {crop}");
+        assert!((0.0..=1.0).contains(&erase), "erase must be from 0 to 1, not {erase}");
         for alpha in [mixup, cutmix] {
             assert!(
                 alpha >= 0.0 && alpha.is_finite(),
-                "{alpha} is no alpha of a Beta distribution"
+                "alpha must be finite and not negative, not {alpha}"
             );
         }
     }
@@ -65,23 +65,23 @@ pub(crate) struct Draws {
     pub(crate) epoch: u64,
 }
 
-/// What is drawn for one image.
+/// The random choices for one image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Change {
-    /// The window's first row in the image with its border.
+    /// The crop's first row in the padded image.
     pub(crate) top: usize,
-    /// The window's first column there.
+    /// The crop's first column there.
     pub(crate) left: usize,
     pub(crate) flip: bool,
     pub(crate) erase: Option<Rectangle>,
 }
 
-/// What is drawn for one batch.
+/// The random choices for one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mixing {
-    /// With this share of the image itself.
+    /// Mixup with this share of the image itself.
     Mixup(f64),
-    /// With this box from the other image.
+    /// CutMix with this box from the other image.
     CutMix(Rectangle),
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct Rectangle {
 }
 
 impl Draws {
-    /// For the image at this position in the data set.
+    /// The choices for the image at this position in the data set.
     pub(crate) fn image(&self, position: usize) -> Change {
         let mut rng = self.rng(0, position);
         let Augment { crop, flip, erase, .. } = self.augment;
@@ -105,7 +105,7 @@ impl Draws {
         }
     }
 
-    /// For the batch that starts at this place in the epoch's order.
+    /// The choices for the batch that starts at this position in the epoch's order.
     pub(crate) fn batch(&self, start: usize) -> Option<Mixing> {
         let mut rng = self.rng(1, start);
         let Augment { mixup, cutmix, .. } = self.augment;
@@ -123,7 +123,7 @@ impl Draws {
         })
     }
 
-    /// Random numbers that nothing else shares: the four numbers are the generator's whole key.
+    /// An independent random number generator: these four numbers are its whole key.
     fn rng(&self, purpose: u64, place: usize) -> ChaCha8Rng {
         let mut key = [0; 32];
         let numbers = [self.seed, self.epoch, purpose, place as u64];
@@ -131,14 +131,14 @@ impl Draws {
         ChaCha8Rng::from_seed(key)
     }
 
-    /// Crops and mirrors images `[b, 1, SIDE, SIDE]` in which black is 0.
+    /// Crops and flips images `[b, 1, SIDE, SIDE]` in which black is 0.
     pub(crate) fn move_pixels(&self, images: Tensor<4>, changes: &[Change]) -> Tensor<4> {
         let Augment { crop, flip, .. } = self.augment;
         if crop == 0 && !flip {
             return images;
         }
-        // Index of a pixel's source: where its row starts, plus its column. Behind the image lies a
-        // black pixel; a row or a column of the border points there, or further.
+        // Index of a pixel's source: where its row starts, plus its column. After the image there
+        // is a black pixel; a row or a column of the padding points there, or further.
         let source = |line: usize| line.checked_sub(crop).filter(|&line| line < SIDE);
         let (mut rows, mut columns) = (Vec::new(), Vec::new());
         for change in changes {
@@ -166,7 +166,7 @@ impl Draws {
         if self.augment.erase == 0.0 {
             return images;
         }
-        // 1 for the lines that cross the rectangle; it is where a row of them meets a column.
+        // 1 for the rows and columns of the rectangle; their product is 1 inside it.
         let (mut rows, mut columns) = (Vec::new(), Vec::new());
         for change in changes {
             let crosses = |lines: fn(&Rectangle) -> &Range<usize>, line| {
@@ -188,7 +188,7 @@ impl Draws {
 }
 
 impl Mixing {
-    /// Mixes images `[b, 1, SIDE, SIDE]`, each with the one at its place when counted from the end.
+    /// Mixes images `[b, 1, SIDE, SIDE]`, each with the one at the same position from the end.
     pub(crate) fn apply(&self, images: Tensor<4>) -> Tensor<4> {
         let others = images.clone().flip([0]);
         match self {
@@ -212,7 +212,7 @@ impl Mixing {
 }
 
 impl Rectangle {
-    /// As the paper of Random Erasing, draws until the rectangle lies within the image.
+    /// As in the paper of Random Erasing, draws until the rectangle fits in the image.
     fn to_erase(rng: &mut impl Rng) -> Self {
         loop {
             let area = rng.random_range(0.02..=0.33) * PIXELS as f64;
@@ -227,7 +227,7 @@ impl Rectangle {
         }
     }
 
-    /// As the paper of CutMix: a square around a pixel, clipped to the image.
+    /// As in the paper of CutMix: a square around a pixel, clipped to the image.
     fn to_fill(share: f64, rng: &mut impl Rng) -> Self {
         let half = (SIDE as f64 * share.sqrt()) as usize / 2;
         let mut lines = || {
@@ -250,7 +250,7 @@ mod tests {
     use crate::{Batch, BatchLoader, Images, synthetic};
 
     const ALL: Augment = Augment { crop: 4, flip: true, erase: 0.5, mixup: 0.2, cutmix: 1.0 };
-    /// What is drawn for each image alone.
+    /// The augmentation of single images.
     const SINGLE: Augment = Augment { mixup: 0.0, cutmix: 0.0, ..ALL };
     const OFF: Augment = Augment { crop: 0, flip: false, erase: 0.0, mixup: 0.0, cutmix: 0.0 };
 
@@ -273,7 +273,7 @@ mod tests {
         (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n)
     }
 
-    /// One image after another, one pixel after another, on the host.
+    /// The reference, image by image and pixel by pixel on the host.
     fn naive(images: &Images, batch: &[usize], start: usize, draws: &Draws) -> Vec<f32> {
         let Normalization { mean, std } = Normalization::STANDARD;
         let crop = draws.augment.crop;
@@ -365,8 +365,8 @@ mod tests {
         }
     }
 
-    /// A border of 2, the window 1 further down than the middle and 2 further left: the image moves
-    /// 1 up and 2 to the right.
+    /// A padding of 2, with a crop 1 below the center and 2 to its left: the image moves 1 up and 2
+    /// to the right.
     #[test]
     fn a_window_is_cut_out_of_the_image_and_its_border() {
         let draws = draws(Augment { crop: 2, ..OFF });
@@ -468,7 +468,7 @@ mod tests {
             let Change { top, left, .. } = draws.image(index);
             counts[top * 5 + left] += 1.0;
         }
-        // 24 degrees of freedom: beyond 51.2 in one of a thousand cases.
+        // 24 degrees of freedom: above 51.2 in one of a thousand cases.
         let chi_squared: f64 = counts.iter().map(|count| (count - 1000.0).powi(2) / 1000.0).sum();
         assert!(chi_squared < 51.2, "{chi_squared}: {counts:?}");
     }
@@ -481,7 +481,7 @@ mod tests {
             let erased = draws.image(index).erase.unwrap();
             let Rectangle { rows, columns } = &erased;
             assert!(rows.end <= SIDE && columns.end <= SIDE);
-            // Before they were rounded, the sides were up to half a pixel shorter or longer.
+            // Before rounding, the sides were up to half a pixel shorter or longer.
             let [height, width] = [rows, columns].map(|lines| lines.len() as f64);
             let (longer, shorter) = ((height + 0.5, width + 0.5), (height - 0.5, width - 0.5));
             assert!(longer.0 * longer.1 >= 0.02 * 784.0, "{erased:?}");
@@ -490,7 +490,7 @@ mod tests {
             assert!(shorter.0 / longer.1 <= 3.3, "{erased:?}");
             shares.push(erased.area() as f64 / PIXELS as f64);
         }
-        // Uniform from .02 to .33, but for the slimmest of the large ones, which do not fit.
+        // Uniform from .02 to .33, except for large and narrow rectangles, which do not fit.
         let (mean, _) = moments(&shares);
         assert!((0.165..0.176).contains(&mean), "{mean}");
         assert!(
@@ -571,7 +571,7 @@ mod tests {
         assert!((4_800..=5_200).contains(&count), "{count}");
     }
 
-    /// Images of one value each, their own number.
+    /// Each image is filled with its own number.
     #[test]
     fn mixed_pixels_are_of_both_images_in_their_shares() {
         let pixels = (1..=6u8).flat_map(|value| [value; PIXELS]).collect();
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "no probability"]
+    #[should_panic = "erase must be from 0 to 1, not 1.5"]
     fn a_probability_over_1_is_refused() {
         let loader = BatchLoader::new(&synthetic::draw(1, 0), 1, &Device::flex());
         loader.augmented(Augment { erase: 1.5, ..OFF }, 0);

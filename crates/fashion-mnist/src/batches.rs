@@ -23,14 +23,14 @@ use crate::{Augment, Images, PIXELS, SIDE, augment::Draws};
 pub struct Batch {
     /// Normalized pixels, `[batch, 1, side, side]`.
     pub images: Tensor<4>,
-    /// Classes from 0 to 9, `[batch]`. Of a mixed image, the class of the image itself, however
-    /// small its share.
+    /// Classes from 0 to 9, `[batch]`. For a mixed image, the class of the image itself, even if
+    /// its share is small.
     pub labels: Tensor<1, Int>,
-    /// What the images are mixed with, by mixup or CutMix.
+    /// The images mixed in by mixup or CutMix.
     pub mix: Option<Mix>,
 }
 
-/// What the images of a batch are mixed with.
+/// The images mixed into those of a batch.
 ///
 /// The target of a mixed image is `share * one_hot(batch.labels) + (1 - share) * one_hot(labels)`.
 #[derive(Clone, Debug)]
@@ -42,14 +42,14 @@ pub struct Mix {
 }
 
 impl Batch {
-    /// Cuts the batch, for several devices: into `parts` parts, the first ones larger by one image
-    /// if they must be, or into single images if there are fewer of them.
+    /// Splits the batch for several devices into `parts` parts, the first ones larger by one image
+    /// if necessary, or into single images if there are fewer images than parts.
     ///
     /// # Panics
     ///
     /// If `parts` is 0.
     pub fn split(&self, parts: usize) -> Vec<Self> {
-        assert!(parts > 0, "a batch cannot be cut into 0 parts");
+        assert!(parts > 0, "a batch cannot be split into 0 parts");
         let n = self.labels.dims()[0];
         let parts = parts.min(n);
         let start = |part: usize| part * (n / parts) + part.min(n % parts);
@@ -72,12 +72,12 @@ impl Batch {
     }
 }
 
-/// How bytes become floats: `(byte / 255 - mean) / std`.
+/// The conversion of bytes to floats: `(byte / 255 - mean) / std`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
     /// Subtracted from the pixels, on the scale from 0 to 1.
     pub mean: f32,
-    /// What the pixels are then divided by.
+    /// The divisor of the pixels after that.
     pub std: f32,
 }
 
@@ -91,12 +91,12 @@ impl Normalization {
 
 /// Makes batches on the device.
 ///
-/// The images lie there as bytes from the start. A batch is gathered, turned into floats, augmented
-/// and resized there, so that the host sends nothing but the order of the images, once an epoch,
-/// and the random choices of an augmentation.
+/// The images are there as bytes from the start. A batch is gathered, converted to floats,
+/// augmented and resized there, so that the host sends only the order of the images, once per
+/// epoch, and the random choices of an augmentation.
 ///
-/// As Burn's [`DataLoader`] it plugs into burn-train: every call of `iter` is the next epoch. The
-/// order of an epoch depends on the seed and on its number alone; see [`epoch`](Self::epoch).
+/// It implements Burn's [`DataLoader`] for burn-train: every call of `iter` is the next epoch. The
+/// order of an epoch depends only on the seed and its number; see [`epoch`](Self::epoch).
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -107,35 +107,35 @@ impl Normalization {
 /// let data = FashionMnist::find(None)?;
 /// let device = Device::default();
 /// let loader = BatchLoader::new(data.split(Split::Train), 256, &device).shuffled(0);
-/// let loader: Arc<dyn DataLoader<Batch>> = Arc::new(loader); // what burn-train takes
+/// let loader: Arc<dyn DataLoader<Batch>> = Arc::new(loader); // for burn-train
 ///
-/// // And what it makes of it for the second of two devices.
+/// // How burn-train splits it, for the second of two devices.
 /// let images = loader.num_items();
 /// let second = loader.slice(images / 2, images).to_device(&device);
 /// # Ok::<(), fashion_mnist::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct BatchLoader {
-    /// `[images, PIXELS / 4]`: four pixels to a number, for not every GPU knows bytes.
+    /// `[images, PIXELS / 4]`: four pixels per integer, because not every GPU supports bytes.
     pixels: Tensor<2, Int>,
     /// `[images]`
     labels: Tensor<1, Int>,
     batch_size: usize,
     shuffle: Option<u64>,
-    /// `[1, 1, side, SIDE]`, for another side than the images' own.
+    /// `[1, 1, side, SIDE]`, if the side differs from that of the images.
     resize: Option<Tensor<4>>,
     normalization: Normalization,
     /// With its seed.
     augment: Option<(Augment, u64)>,
-    /// Which of the images take part.
+    /// The range of the images in use.
     range: Range<usize>,
-    /// Shared with copies on other devices, which go on where this one stands.
+    /// Shared with copies on other devices, which continue with the next epoch of this one.
     next_epoch: Arc<AtomicU64>,
 }
 
 impl BatchLoader {
-    /// Batches of `batch_size` images in the order of the data set, the last one smaller if it must
-    /// be, 28 pixels wide, from 0 to 1.
+    /// Batches of `batch_size` images in the order of the data set, the last one smaller if
+    /// necessary; images are 28 pixels wide, with values from 0 to 1.
     ///
     /// # Panics
     ///
@@ -164,7 +164,7 @@ impl BatchLoader {
         }
     }
 
-    /// In an order of each epoch's own, drawn from this seed.
+    /// Shuffled differently in each epoch, from this seed.
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.shuffle = Some(seed);
         self
@@ -182,26 +182,25 @@ impl BatchLoader {
         self
     }
 
-    /// Normalized in another way than [`Normalization::UNIT`].
+    /// Normalized with these values in place of [`Normalization::UNIT`].
     pub fn normalized(mut self, normalization: Normalization) -> Self {
         self.normalization = normalization;
         self
     }
 
-    /// Changed at random, in another way each epoch, drawn from this seed.
+    /// Augmented at random, differently in each epoch, from this seed.
     ///
     /// # Panics
     ///
-    /// If a border is 28 pixels or wider, a probability not from 0 to 1, or an alpha negative or
-    /// not finite.
+    /// If the crop's padding is 28 pixels or more, a probability is not from 0 to 1, or an alpha is
+    /// negative or not finite.
     pub fn augmented(mut self, augment: Augment, seed: u64) -> Self {
         augment.check();
         self.augment = Some((augment, seed));
         self
     }
 
-    /// The batches of one epoch, counted from 0. The same epoch gives the same batches, whatever
-    /// came before.
+    /// The batches of one epoch, counted from 0. The same epoch always gives the same batches.
     pub fn epoch(&self, epoch: u64) -> Batches<'_> {
         let mut order: Vec<usize> = self.range.clone().collect();
         if let Some(seed) = self.shuffle {
@@ -216,7 +215,7 @@ impl BatchLoader {
             loader: self,
             order,
             indices: Tensor::from_data(TensorData::new(indices, [n]), &device),
-            // Where each of a number's four bytes starts, in bits.
+            // The first bit of each of an integer's four bytes.
             shifts: Tensor::from_data(
                 TensorData::new(vec![0i32, 8, 16, 24], [1, 1, 4]),
                 (&device, DType::I32),
@@ -227,14 +226,14 @@ impl BatchLoader {
     }
 }
 
-/// The share of each of a row's `SIDE` pixels in each of the `side` pixels that it is resized to,
+/// The weight of each of a row's `SIDE` pixels in each of the `side` pixels that it is resized to,
 /// row by row: a resized image is this matrix, times the image, times the matrix transposed.
 ///
-/// Burn's own `interpolate` (0.22.1) would do the same on the CPU; on wgpu it darkens the borders.
+/// Burn's own `interpolate` (0.22.1) gives the same on the CPU, but darkens the borders on wgpu.
 fn bilinear_weights(side: usize) -> Vec<f32> {
     let mut weights = vec![0.0; side * SIDE];
     for (index, row) in weights.chunks_exact_mut(SIDE).enumerate() {
-        // Both rows have the same length and their pixels' centers in the middle of the pixels.
+        // Both rows have the same length, and positions are pixel centers.
         let center = (index as f32 + 0.5) * SIDE as f32 / side as f32 - 0.5;
         let center = center.clamp(0.0, (SIDE - 1) as f32);
         let left = center as usize;
@@ -279,13 +278,13 @@ pub struct Batches<'a> {
     indices: Tensor<1, Int>,
     shifts: Tensor<3, Int>,
     draws: Option<Draws>,
-    /// The place in the order of the batch last given.
+    /// The range of the last batch in the order.
     last: Range<usize>,
 }
 
 impl Batches<'_> {
-    /// The images of the batch last given, as their positions in the loader's [`Images`]. Before
-    /// the first batch there are none.
+    /// The images of the last batch, as their positions in the loader's [`Images`]. There are none
+    /// before the first batch.
     pub fn indices(&self) -> &[usize] {
         &self.order[self.last.clone()]
     }
@@ -408,7 +407,7 @@ mod tests {
         assert_eq!(one, order(&loader(1), 1), "whatever came before");
         assert_ne!(zero, order(&loader(2), 0));
 
-        // As burn-train sees it: each call of `iter` is the next epoch, also after a move.
+        // As in burn-train: each call of `iter` is the next epoch, also after a move.
         let moved = first.to_device(&device);
         assert_eq!(labels(moved.iter()).remove(0), zero);
         assert_eq!(labels(moved.iter()).remove(0), one);

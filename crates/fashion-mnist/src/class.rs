@@ -40,7 +40,7 @@ impl Class {
         Self::AnkleBoot,
     ];
 
-    /// The name that Zalando, the publisher of the data set, gives this class.
+    /// The class name of Zalando, the publisher of the data set.
     pub fn name(self) -> &'static str {
         match self {
             Self::TShirt => "T-shirt/top",
@@ -78,7 +78,7 @@ impl fmt::Display for Class {
 /// A part of the data set, by its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// What the weights are fitted to.
+    /// The images to train on.
     Train,
     /// Held out of the training images, to choose between models.
     Validation,

@@ -26,7 +26,7 @@ pub struct FashionMnist {
     source: Source,
 }
 
-/// Where images come from; displayed as a person should read it, and read again from that.
+/// The source of images. Its displayed text can be parsed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The published files, their SHA-256 checked, in this directory.
@@ -53,8 +53,8 @@ impl FashionMnist {
         })
     }
 
-    /// A synthetic stand-in of the same form: ten kinds of shapes, drawn with noise, in the same
-    /// numbers. The same on every machine and at every call.
+    /// Synthetic data of the same form: ten kinds of shapes, drawn with noise, in the same numbers.
+    /// The same on every machine and in every call.
     pub fn synthetic() -> Self {
         Self {
             train: synthetic::draw(60_000, 0),
@@ -64,7 +64,7 @@ impl FashionMnist {
         }
     }
 
-    /// Sets `count` of the training images apart for validation, as [`Images::hold_out`] does.
+    /// Holds out `count` of the training images for validation, as [`Images::hold_out`] does.
     ///
     /// # Panics
     ///
@@ -74,7 +74,7 @@ impl FashionMnist {
         Self { train, validation, ..self }
     }
 
-    /// The images of one part. Those for validation are none before [`hold_out`](Self::hold_out).
+    /// The images of one part. There are none for validation before [`hold_out`](Self::hold_out).
     pub fn split(&self, split: Split) -> &Images {
         match split {
             Split::Train => &self.train,
@@ -89,7 +89,7 @@ impl FashionMnist {
     }
 }
 
-/// How a source is displayed.
+/// The displayed texts of a source.
 const FASHION_MNIST: &str = "Fashion-MNIST from ";
 const SYNTHETIC: &str = "synthetic stand-in, not Fashion-MNIST";
 
@@ -115,7 +115,7 @@ impl fmt::Display for Source {
 impl FromStr for Source {
     type Err = String;
 
-    /// Reads what is displayed.
+    /// Parses the displayed text.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix(FASHION_MNIST) {
             Some(dir) => Ok(Self::FashionMnist(dir.into())),
@@ -127,8 +127,8 @@ impl FromStr for Source {
 
 /// Grayscale images with their labels, in memory as bytes.
 ///
-/// Cheap to clone. As Burn's [`Dataset`] it gives single [`Item`]s, for a batcher of one's own or
-/// for a look at an image:
+/// Cheap to clone. As Burn's [`Dataset`] it gives single [`Item`]s, for a custom batcher or to
+/// inspect an image:
 ///
 /// ```no_run
 /// use burn::data::dataset::Dataset;
@@ -143,7 +143,7 @@ impl FromStr for Source {
 pub struct Images {
     pixels: Arc<[u8]>,
     labels: Arc<[u8]>,
-    /// Where each image lies in its file.
+    /// The position of each image in its file.
     positions: Arc<[u32]>,
 }
 
@@ -159,7 +159,7 @@ pub struct Item {
 impl Images {
     /// # Panics
     ///
-    /// If the pixels are not those of as many images as there are labels.
+    /// If the number of pixels does not match the number of labels.
     pub(crate) fn new(pixels: Vec<u8>, labels: Vec<u8>) -> Self {
         assert_eq!(pixels.len(), labels.len() * PIXELS, "pixels and labels do not match");
         let positions = (0..labels.len() as u32).collect();
@@ -185,8 +185,8 @@ impl Images {
         &self.pixels[index * PIXELS..][..PIXELS]
     }
 
-    /// The position of image `index` among all the images of its file, counted from 0, however this
-    /// part was taken from them.
+    /// The position of image `index` among all the images of its file, counted from 0, also in a
+    /// part of the images.
     ///
     /// # Panics
     ///
@@ -200,10 +200,10 @@ impl Images {
         self.select(&(0..count.min(self.images())).collect::<Vec<_>>())
     }
 
-    /// Sets `count` images apart for validation: `(the rest, those held out)`.
+    /// Holds out `count` images for validation: `(the rest, those held out)`.
     ///
-    /// Each class gives the same share, as near as whole images allow, drawn at random: the same
-    /// seed gives the same images. Both parts keep the order of the whole.
+    /// The same share of each class, up to rounding, is drawn at random. The same seed gives the
+    /// same images. Both parts keep the order of the whole.
     ///
     /// # Panics
     ///
@@ -212,8 +212,8 @@ impl Images {
         let n = self.images();
         assert!(count <= n, "cannot hold out {count} of {n} images");
 
-        // Shuffled, then sorted by class (a stable sort), the images lie in ten random rows, one
-        // after the other. Taking them at equal distances takes the same share of each row.
+        // Shuffled, then sorted by class (a stable sort), the images form ten rows, one per class,
+        // each in random order. Images at equal distances are the same share of each row.
         let mut indices: Vec<usize> = (0..n).collect();
         indices.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         indices.sort_by_key(|&index| self.labels[index]);
@@ -250,7 +250,7 @@ impl Dataset<Item> for Images {
 mod tests {
     use super::*;
 
-    /// As many images as labels, each filled with its own number.
+    /// One image per label, each filled with its own number.
     fn numbered(labels: Vec<u8>) -> Images {
         let pixels = (0..labels.len()).flat_map(|index| [index as u8; PIXELS]).collect();
         Images::new(pixels, labels)

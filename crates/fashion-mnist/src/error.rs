@@ -2,10 +2,10 @@ use std::{io, path::PathBuf};
 
 use crate::{files::Origin, idx::IdxError};
 
-/// Where people find the files.
+/// The web page with the files.
 const HOMEPAGE: &str = "https://github.com/zalandoresearch/fashion-mnist";
 
-/// Why there is no Fashion-MNIST to be had. The message says what to do about it.
+/// Why Fashion-MNIST is not available. The message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No directory was named, and this user has no cache directory.
@@ -15,10 +15,10 @@ pub enum Error {
     )]
     NoDirectory,
 
-    /// There is no directory of the name given.
+    /// The given directory does not exist.
     #[error("there is no directory {} ({origin})", dir.display())]
     NoSuchDirectory {
-        /// The name.
+        /// The directory.
         dir: PathBuf,
         /// Who chose it.
         origin: Origin,
@@ -37,12 +37,12 @@ pub enum Error {
 
     /// No mirror delivered a file.
     #[error(
-        "cannot download {file}:\n  {}\nPut the four files of {HOMEPAGE} into {}, or name the \
-         directory they are in with FASHION_MNIST_DIR",
+        "cannot download {file}:\n  {}\nPut the four files from {HOMEPAGE} into {}, or name their \
+         directory with FASHION_MNIST_DIR",
         failures.join("\n  "), dir.display()
     )]
     Download {
-        /// The directory it would have been put into.
+        /// The directory for the download.
         dir: PathBuf,
         /// Name of the file.
         file: String,
@@ -50,9 +50,9 @@ pub enum Error {
         failures: Vec<String>,
     },
 
-    /// The cache directory cannot be made or written to.
+    /// The cache directory cannot be created or written to.
     #[error(
-        "cannot keep downloads in {}: {error}. \
+        "cannot save downloads in {}: {error}. \
          Name another directory with FASHION_MNIST_DIR",
         dir.display()
     )]
@@ -63,7 +63,7 @@ pub enum Error {
         error: io::Error,
     },
 
-    /// A file is there, and cannot be read.
+    /// A file exists but cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Read {
         /// The file.
@@ -72,23 +72,24 @@ pub enum Error {
         error: io::Error,
     },
 
-    /// A file is there, and is not the published one.
+    /// A file exists but is not the published one.
     #[error(
-        "{} is not Fashion-MNIST's: {fault}. Replace it by the file of {HOMEPAGE}",
+        "{} is not the published Fashion-MNIST file: {fault}. \
+         Replace it with the file from {HOMEPAGE}",
         path.display()
     )]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// In what it differs.
+        /// The difference.
         fault: Fault,
     },
 }
 
 impl Error {
-    /// Whether the data set is merely not there: nobody named a directory for it, and it could not
-    /// be downloaded. A caller may then do without it. Otherwise there is something to mend: a
-    /// directory was named that does not hold the files, or a file is broken.
+    /// Whether the data set is merely unavailable: no directory was named, and it could not be
+    /// downloaded. A caller may then continue without it. Otherwise there is an error to fix: a
+    /// named directory does not have the files, or a file is damaged.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::NoDirectory | Self::Download { .. } | Self::Store { .. } => true,
@@ -98,23 +99,23 @@ impl Error {
     }
 }
 
-/// In what a file differs from the published one.
+/// How a file differs from the published one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The name ends in `.gz`, the contents are something else.
-    #[error("it is not a gzip file, as its name says")]
+    /// The name ends in `.gz`, but the file is not a gzip file.
+    #[error("it is not a gzip file, although its name ends in .gz")]
     NotGzip,
     /// The compressed stream ends early.
-    #[error("the gzip file is cut short, as after an interrupted copy")]
+    #[error("the gzip file is cut short, perhaps after an interrupted copy")]
     TruncatedGzip,
-    /// The compressed stream does not decode, or not to its own checksum.
+    /// The compressed stream cannot be decoded, or does not match its own checksum.
     #[error("the gzip file is corrupt")]
     CorruptGzip,
-    /// Not an IDX file of this kind.
+    /// Not an IDX file with these contents.
     #[error(transparent)]
     Idx(#[from] IdxError),
     /// Another number of images or labels.
-    #[error("its header claims {found} items, and the published file holds {expected}")]
+    #[error("its header claims {found} items, but the published file has {expected}")]
     Count {
         /// The number its header claims.
         found: u32,
@@ -124,9 +125,9 @@ pub enum Fault {
     /// MNIST, whose files have the same names and sizes.
     #[error("it holds the handwritten digits of MNIST")]
     Digits,
-    /// Well-formed, and yet different.
+    /// Well-formed, but different.
     #[error(
-        "it differs from the published file, as after a faulty copy: \
+        "it differs from the published file, perhaps after a faulty copy: \
          unpacked, its SHA-256 is {found}, not {expected}"
     )]
     Digest {
@@ -139,9 +140,9 @@ pub enum Fault {
 
 fn how_to_add(origin: Origin) -> String {
     let why = match origin {
-        // Only a program that cannot download gets here.
+        // Only a program built without downloads gets here.
         Origin::Cache => "This program was built without its feature `download`. ",
         Origin::Argument | Origin::Environment => "",
     };
-    format!("{why}Put the files of {HOMEPAGE} there, packed (.gz) or unpacked")
+    format!("{why}Put the files from {HOMEPAGE} there, packed (.gz) or unpacked")
 }

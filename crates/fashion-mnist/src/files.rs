@@ -1,4 +1,4 @@
-//! The four published files: where they are, and their verified contents.
+//! The four published files: finding, downloading and verifying them.
 
 #[cfg(feature = "download")]
 mod download;
@@ -38,7 +38,7 @@ pub enum Origin {
     Argument,
     /// The environment variable `FASHION_MNIST_DIR`.
     Environment,
-    /// Nobody: it is `fashion-mnist` in the user's cache directory.
+    /// Nobody: it is the default, `fashion-mnist` in the user's cache directory.
     Cache,
 }
 
@@ -58,8 +58,8 @@ pub struct RawData {
 impl Files {
     /// Finds the files: in `dir` if it is given, else in the directory that the environment
     /// variable `FASHION_MNIST_DIR` names, else in `fashion-mnist` in the user's cache directory.
-    /// Only into the last are missing files downloaded, if the feature `download` is on. A
-    /// directory that was named is never left for another.
+    /// Missing files are downloaded only into the last, if the feature `download` is on. If a
+    /// directory was named, no other is tried.
     ///
     /// # Errors
     ///
@@ -77,13 +77,12 @@ impl Files {
     }
 
     /// Reads all four, and verifies each by its SHA-256. A damaged file in the user's cache is
-    /// downloaded again, after a line on the standard error that says so, if the feature `download`
-    /// is on.
+    /// reported on the standard error and downloaded again, if the feature `download` is on.
     ///
     /// # Errors
     ///
     /// If a file cannot be read, is not the published one in a directory that was named, or cannot
-    /// be downloaded again. The error says in what it differs, as far as that can be known.
+    /// be downloaded again. The error says how the file differs, as far as this is known.
     pub fn read(&self) -> Result<RawData, Error> {
         #[cfg(feature = "download")]
         let read = |file: &Published| self.read_or_replace(file, download::download);
@@ -98,9 +97,9 @@ impl Files {
         })
     }
 
-    /// Reads a file of `dir` as [`read`](Self::read) does, but a small one: `images`, of which there
-    /// are two, or `labels`, of which there are twelve; packed or not. For `cargo xtask fuzz`. No
-    /// file has the SHA-256 that is asked for, so that the best is refused in the end.
+    /// Reads a small file of `dir` as [`read`](Self::read) does: two `images` or twelve `labels`,
+    /// packed or not. For `cargo xtask fuzz`. No file has the expected SHA-256, so even a valid
+    /// file is refused in the end.
     ///
     /// # Errors
     ///
@@ -131,7 +130,7 @@ impl Files {
         Ok(Self { dir: cache.join("fashion-mnist"), origin: Origin::Cache })
     }
 
-    /// Sees to it that all the files are there.
+    /// Ensures that all the files exist.
     fn complete(&self, published: &[Published]) -> Result<(), Error> {
         let missing: Vec<_> =
             published.iter().filter(|file| file.path_in(&self.dir).is_none()).collect();
@@ -156,8 +155,8 @@ impl Files {
         }
     }
 
-    /// [`read_items`](Self::read_items); a damaged file in the cache, which nobody chose, is
-    /// replaced by a download.
+    /// As [`read_items`](Self::read_items), but replaces a damaged file in the cache, a directory
+    /// that nobody chose, by a download.
     #[cfg(feature = "download")]
     fn read_or_replace(
         &self,
@@ -167,7 +166,7 @@ impl Files {
         match self.read_items(published) {
             Err(Error::Wrong { path, fault }) if self.origin == Origin::Cache => {
                 eprintln!(
-                    "{} is not Fashion-MNIST's: {fault}. It is downloaded again",
+                    "{} is not the published Fashion-MNIST file: {fault}. Downloading it again",
                     path.display()
                 );
                 download(&[published], &self.dir)?;
@@ -183,8 +182,7 @@ impl Files {
         let unreadable = |error| Error::Read { path: path.clone(), error };
         let wrong = |fault| Error::Wrong { path: path.clone(), fault };
 
-        // Whatever is in the file, no more is read than it should hold, and a byte that tells
-        // whether there is more.
+        // Reads at most the expected length and one byte more, which shows that the file is longer.
         let limit = published.idx_len() + 1;
         let mut idx = Vec::with_capacity(limit);
         let file = File::open(&path).map_err(unreadable)?;
@@ -218,7 +216,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What is known of a published file.
+/// The properties of a published file.
 #[cfg_attr(not(feature = "download"), allow(dead_code, reason = "only a download is packed"))]
 #[derive(Clone, Copy, Debug)]
 struct Published {
@@ -227,8 +225,8 @@ struct Published {
     contents: Contents,
     /// Number of images or labels.
     count: u32,
-    /// SHA-256 of the file unpacked. Both forms are verified by it, and a file that was packed anew
-    /// is as good as the published one.
+    /// SHA-256 of the file unpacked. Packed and unpacked files are verified by it, so that a file
+    /// may be packed again.
     sha256: &'static str,
     /// SHA-256 and length of the file as published and downloaded.
     gz_sha256: &'static str,
@@ -276,7 +274,7 @@ impl Published {
         format!("{}.gz", self.name)
     }
 
-    /// Where the file is in `dir`, packed rather than unpacked.
+    /// The path of the file in `dir`: the packed file if both exist.
     fn path_in(&self, dir: &Path) -> Option<PathBuf> {
         let paths = [dir.join(self.gz_name()), dir.join(self.name)];
         paths.into_iter().find(|path| path.is_file())
@@ -287,8 +285,8 @@ impl Published {
         self.contents.header_len() + self.count as usize * self.contents.item_len()
     }
 
-    /// Checks that `idx` is the published file, unpacked. The digest alone would tell; what comes
-    /// before it tells people what they have instead.
+    /// Checks that `idx` is the published file, unpacked. The digest would suffice; the checks
+    /// before it give better error messages.
     fn verify(&self, idx: &[u8]) -> Result<(), Fault> {
         let count = self.contents.count(idx)?;
         if count != self.count {
@@ -338,7 +336,7 @@ mod tests {
     use super::*;
     use crate::{IdxError, PIXELS};
 
-    /// A small file with the record that verifies it, in place of a published one.
+    /// A small file with the properties that verify it, in place of a published one.
     pub struct Sample {
         pub published: Published,
         pub idx: Vec<u8>,
@@ -360,7 +358,7 @@ mod tests {
             Self { published, idx, gz }
         }
 
-        /// Two images, one of them black and one grey.
+        /// Two images, one of them black and one gray.
         pub fn images() -> Self {
             let header = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28];
             let items = [[0; PIXELS], [150; PIXELS]].concat();
@@ -374,7 +372,7 @@ mod tests {
             Self::new("labels", Contents::Labels, &header, &items)
         }
 
-        /// Reads the file of this name with these bytes in it.
+        /// Reads a file with this name and these bytes.
         fn read(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
             let dir = TempDir::new().unwrap();
             fs::write(dir.path().join(name), bytes).unwrap();
@@ -382,7 +380,7 @@ mod tests {
                 .read_items(&self.published)
         }
 
-        /// The fault that is found in it.
+        /// The fault found in such a file.
         fn fault(&self, name: &str, bytes: &[u8]) -> Fault {
             match self.read(name, bytes) {
                 Err(Error::Wrong { path, fault }) => {
@@ -478,7 +476,7 @@ mod tests {
             assert_eq!(sample.read(name, &sample.idx).unwrap(), items);
             assert_eq!(sample.read(&gz_name, &sample.gz).unwrap(), items);
 
-            // Another compression, another file; the same contents.
+            // With another compression the file differs, the contents do not.
             let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
             encoder.write_all(&sample.idx).unwrap();
             let repacked = encoder.finish().unwrap();
@@ -563,12 +561,12 @@ mod tests {
     #[test]
     fn no_more_is_read_than_the_file_should_hold() {
         let images = Sample::images();
-        // 64 MB of zeros in 64 kB, and a header before them that is right.
+        // 64 MB of zeros in 64 kB, after a valid header.
         let bomb = gzip(&[&images.idx[..16], &vec![0; 64 << 20]].concat());
         let trailing = Fault::Idx(IdxError::Trailing { claimed: 1568 });
         assert_eq!(images.fault("images.gz", &bomb), trailing);
 
-        // A terabyte that takes no place on the disk; reading it would take minutes.
+        // A sparse file of a terabyte; reading it would take minutes.
         let dir = TempDir::new().unwrap();
         let mut file = File::create(dir.path().join("images")).unwrap();
         file.write_all(&images.idx).unwrap();
@@ -584,25 +582,27 @@ mod tests {
         let error = Error::Wrong { path: "d/images.gz".into(), fault: Fault::TruncatedGzip };
         assert!(!error.is_unavailable());
         let message = error.to_string();
-        assert!(message.starts_with("d/images.gz is not Fashion-MNIST's: the gzip file is cut"));
-        assert!(message.contains("Replace it by the file of https://"), "{message}");
+        assert!(
+            message.starts_with("d/images.gz is not the published Fashion-MNIST file: the gzip")
+        );
+        assert!(message.contains("Replace it with the file from https://"), "{message}");
     }
 
     /// The one test that needs the published files.
     #[test]
     fn the_published_files_verify() {
         let Some(dir) = env::var_os(DIR_VARIABLE) else {
-            // Not eprintln!, which the test runner keeps to itself when the test passes.
+            // Not eprintln!, which the test runner does not show when the test passes.
             writeln!(io::stderr(), "the_published_files_verify: not run without {DIR_VARIABLE}")
                 .unwrap();
             return;
         };
-        // Cargo runs tests in the crate's folder; people name folders from the workspace's.
+        // Cargo runs tests in the crate's folder; the path is relative to the workspace.
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(dir);
         let data = Files::find(Some(&dir)).unwrap().read().unwrap();
         assert_eq!(data.train_images.len(), 60_000 * PIXELS);
         assert_eq!(data.test_images.len(), 10_000 * PIXELS);
-        // Every class is as frequent as any other.
+        // All classes have the same number of images.
         for (labels, count) in [(&data.train_labels, 6_000), (&data.test_labels, 1_000)] {
             for class in 0..10 {
                 assert_eq!(labels.iter().filter(|&&label| label == class).count(), count);

@@ -1,11 +1,11 @@
-//! IDX, the format of MNIST's files and of those that take their place: a header of big-endian
-//! 32-bit words, which are a magic number and the length of each dimension, and then the elements.
+//! IDX, the format of the files of MNIST and Fashion-MNIST: a header of big-endian 32-bit words,
+//! which are a magic number and the length of each dimension, and then the elements.
 //! The low byte of the magic number is the number of dimensions, the byte before it is the type of
 //! an element, 8 for unsigned bytes (<http://yann.lecun.com/exdb/mnist/>, at the end of the page).
 
 use crate::{Class, PIXELS, SIDE};
 
-/// What an IDX file holds.
+/// The contents of an IDX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// Images of 28 x 28 bytes.
@@ -14,30 +14,30 @@ pub enum Contents {
     Labels,
 }
 
-/// Why bytes are not the IDX file they should be.
+/// Why bytes are not the expected IDX file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdxError {
     /// The bytes end within the header.
     #[error("it ends within its header: {len} bytes of {header}")]
     TooShort {
-        /// Number of bytes there are.
+        /// Number of bytes in the file.
         len: usize,
         /// Number of bytes of the header.
         header: usize,
     },
     /// Another kind of file, another type of element or another number of dimensions.
     #[error(
-        "its magic number is {found:#010x} ({}), and should be {expected:#010x} ({})",
+        "its magic number is {found:#010x} ({}), but should be {expected:#010x} ({})",
         meaning(*found), meaning(*expected)
     )]
     Magic {
         /// The first word.
         found: u32,
-        /// The magic number of the file that should be here.
+        /// The magic number of the expected file.
         expected: u32,
     },
     /// The images are not 28 x 28 pixels.
-    #[error("its images are {height} x {width} pixels, and should be {SIDE} x {SIDE}")]
+    #[error("its images are {height} x {width} pixels, but should be {SIDE} x {SIDE}")]
     ImageSize {
         /// Number of rows the header claims.
         height: u32,
@@ -47,7 +47,7 @@ pub enum IdxError {
     /// Fewer bytes than the header claims.
     #[error(
         "it is cut short: its header claims {count} items of {claimed} bytes in all, \
-         and {held} bytes follow"
+         but {held} bytes follow"
     )]
     Truncated {
         /// Number of images or labels the header claims.
@@ -58,13 +58,13 @@ pub enum IdxError {
         held: usize,
     },
     /// More bytes than the header claims.
-    #[error("more bytes follow its header than the {claimed} that it claims")]
+    #[error("its header claims {claimed} bytes, but more bytes follow")]
     Trailing {
         /// Number of bytes that should follow the header.
         claimed: u64,
     },
-    /// A label that stands for no class.
-    #[error("label number {index}, counted from 0, is {value}, and should be at most 9")]
+    /// A label without a class.
+    #[error("label number {index}, counted from 0, is {value}, but should be at most 9")]
     Label {
         /// Position of the first such label, from 0.
         index: usize,
@@ -94,7 +94,7 @@ impl Contents {
     ///
     /// # Errors
     ///
-    /// If the header is incomplete or that of another kind of file.
+    /// If the header is incomplete or belongs to another kind of file.
     pub fn count(self, file: &[u8]) -> Result<u32, IdxError> {
         let (words, _) = file.as_chunks();
         let word = |index: usize| match words.get(index) {
@@ -119,7 +119,8 @@ impl Contents {
     ///
     /// # Errors
     ///
-    /// If `file` is not exactly a header and as many items as it claims, or a label is above 9.
+    /// If `file` is not exactly a header and the number of items that it claims, or a label is
+    /// above 9.
     pub fn items(self, file: &[u8]) -> Result<&[u8], IdxError> {
         let count = self.count(file)?;
         let items = &file[self.header_len()..];
@@ -147,7 +148,7 @@ impl Contents {
     }
 }
 
-/// What a file with this magic number holds.
+/// The contents of a file with this magic number.
 fn meaning(magic: u32) -> &'static str {
     match magic {
         0x801 => "labels",
@@ -198,7 +199,7 @@ mod tests {
         };
         assert_eq!(
             message(Images, [0, 0, 8, 1]),
-            "its magic number is 0x00000801 (labels), and should be 0x00000803 (images)"
+            "its magic number is 0x00000801 (labels), but should be 0x00000803 (images)"
         );
         assert!(message(Labels, [0, 0, 8, 3]).contains("0x00000803 (images)"));
         assert!(message(Images, [0, 0, 8, 4]).contains("another number of dimensions"));

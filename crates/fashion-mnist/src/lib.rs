@@ -1,8 +1,9 @@
 //! # Fashion-MNIST, from the files to batches on the device
 //!
 //! Xiao, Rasul and Vollgraf, [Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
-//! Learning Algorithms](https://arxiv.org/abs/1708.07747) (2017): 70,000 grey images of clothes, 28
-//! by 28 pixels, in ten [classes](Class) of equal size; 60,000 to train on, 10,000 to test on.
+//! Learning Algorithms](https://arxiv.org/abs/1708.07747) (2017): 70,000 grayscale images of
+//! clothes, 28 by 28 pixels, in ten [classes](Class) of equal size; 60,000 to train on, 10,000 to
+//! test on.
 //!
 //! ```no_run
 //! use burn::{data::dataloader::DataLoader, tensor::Device};
@@ -22,20 +23,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - **Files.** A directory given, the environment variable `FASHION_MNIST_DIR`, the user's cache
-//!   directory, a download: in this order. Whatever their way here, their SHA-256 is checked: the
-//!   handwritten digits of MNIST come in files of the same names and sizes.
+//! - **Files.** From a given directory, the environment variable `FASHION_MNIST_DIR`, the user's
+//!   cache directory, or a download, in this order. Their SHA-256 is always checked, because the
+//!   handwritten digits of MNIST are in files of the same names and sizes.
 //! - **Images.** [`Images`] implements Burn's `Dataset`, for access to single items. A [`Split`]
 //!   for validation is held out of the training images: seeded, the same share of each class.
-//! - **Batches.** [`BatchLoader`] implements Burn's `DataLoader`. The images lie on the device as
-//!   bytes, 47 MB, and become floats there, a batch at a time: the host sends nothing but the order
-//!   of the images, once an epoch.
+//! - **Batches.** [`BatchLoader`] implements Burn's `DataLoader`. The images are on the device as
+//!   bytes, 47 MB, and become floats there, a batch at a time: the host sends only the order of the
+//!   images, once per epoch.
 //! - **Augmentation.** [`Augment`] changes training images at random, on the device: crops, flips,
-//!   Random Erasing, mixup, CutMix. The choices depend on seed, epoch and image alone, or on the
-//!   batch for the last two, so that a run gives the same images wherever and however often it is
-//!   repeated.
-//! - **Synthetic.** [`FashionMnist::synthetic`] draws a stand-in for machines without the files. It
-//!   is not Fashion-MNIST, and says so wherever it is named.
+//!   Random Erasing, mixup, CutMix. The random choices depend only on seed, epoch and image, or on
+//!   the batch for the last two, so that a repeated run has the same images on every machine.
+//! - **Synthetic data.** [`FashionMnist::synthetic`] draws images for machines without the files.
+//!   They are not Fashion-MNIST, and their displayed source says so.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! A stand-in drawn by code: learnable by a small network, the same on every machine.
+//! Synthetic data drawn by code: learnable by a small network, the same on every machine.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -19,8 +19,8 @@ pub(crate) const SHAPES: [&str; 10] = [
     "synthetic checkerboard",
 ];
 
-/// `count` images of the ten shapes in turn, each of a place, a size, a brightness and a noise of
-/// its own. Another stream gives other images.
+/// Draws `count` images of the ten shapes in turn, each with random position, size, brightness and
+/// noise. Another stream gives other images.
 pub(crate) fn draw(count: usize, stream: u64) -> Images {
     let mut rng = ChaCha8Rng::seed_from_u64(0x5EED);
     rng.set_stream(stream);

@@ -1,4 +1,4 @@
-"""Makes reference.json: a row of an image that PyTorch resized, for some sides.
+"""Makes reference.json: one row of an image resized by PyTorch, for several sides.
 
 Made with Python 3.11 and torch 2.15.0: python reference.py > reference.json
 """

@@ -1,12 +1,12 @@
-//! The devices that a test of this workspace runs on: every backend that the build has.
+//! The devices that a test of this workspace runs on: every backend of the build.
 //!
-//! A machine without a graphics adapter that the tests take, not even a software one, still passes
-//! them; each test that could not run on a GPU then says so on standard error. With the environment
-//! variable [`REQUIRE_ADAPTER`] set, a missing adapter is a failure instead: set it where there must
-//! be one.
+//! Tests also pass on a machine without a usable graphics adapter, not even a software one; each
+//! test that could not run on a GPU then says so on standard error. If the environment variable
+//! [`REQUIRE_ADAPTER`] is set, a missing adapter is a failure instead: set it on machines that must
+//! have one.
 //!
-//! An adapter that is reached through OpenGL is not taken: wgpu's OpenGL backend panics when several
-//! threads use it at once, as the tests of one program do.
+//! Adapters accessed through OpenGL are not used: wgpu's OpenGL backend panics when several threads
+//! use it at once, as the tests of one program do.
 
 #![warn(missing_docs)]
 
@@ -15,7 +15,7 @@ use burn::tensor::Device;
 /// The environment variable that turns a missing adapter into a failure.
 pub const REQUIRE_ADAPTER: &str = "REQUIRE_ADAPTER";
 
-/// [`cpu`] and, if it is built in, a wgpu adapter; each with its name.
+/// [`cpu`] and, if built in, a wgpu adapter; each with its name.
 ///
 /// # Panics
 ///
@@ -28,7 +28,7 @@ pub fn all() -> Vec<(&'static str, Device)> {
     devices
 }
 
-/// Flex and, if it is built in, ndarray; each with its name.
+/// Flex and, if built in, ndarray; each with its name.
 pub fn cpu() -> Vec<(&'static str, Device)> {
     #[allow(unused_mut)]
     let mut devices = vec![("flex", Device::flex())];
@@ -38,7 +38,7 @@ pub fn cpu() -> Vec<(&'static str, Device)> {
     devices
 }
 
-/// The first wgpu adapter that is not OpenGL's; `None` on a machine without any, after saying so on
+/// The first wgpu adapter that does not use OpenGL; `None` on a machine without one, with a line on
 /// standard error.
 ///
 /// # Panics
@@ -48,12 +48,12 @@ pub fn cpu() -> Vec<(&'static str, Device)> {
 pub fn wgpu() -> Option<Device> {
     use std::{io::Write, sync::LazyLock};
 
-    /// The adapter, or what there is instead. Looked for once, for that takes the drivers a while.
+    /// The adapter, or why there is none. Searched once, because the drivers take a while.
     static ADAPTER: LazyLock<Result<Device, &str>> = LazyLock::new(|| {
         let devices = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec();
         let first = devices.into_iter().next().ok_or("no wgpu adapter")?;
         match is_opengl() {
-            true => Err("no wgpu adapter but OpenGL's"),
+            true => Err("no wgpu adapter except with OpenGL"),
             false => Ok(first),
         }
     });
@@ -64,15 +64,15 @@ pub fn wgpu() -> Option<Device> {
             let thread = std::thread::current();
             let message = format!("{what} for {}", thread.name().unwrap_or("a test"));
             assert!(std::env::var_os(REQUIRE_ADAPTER).is_none(), "{message}");
-            // Not eprintln!, which the test runner keeps to itself when the test passes.
-            writeln!(std::io::stderr(), "{message}: not run there").ok();
+            // Not eprintln!, which the test runner does not show when the test passes.
+            writeln!(std::io::stderr(), "{message}: not run on wgpu").ok();
             None
         }
     }
 }
 
-/// Whether wgpu reaches this machine's adapters through OpenGL: CubeCL takes all of them from one
-/// API, and from OpenGL only where no other has a GPU.
+/// Whether wgpu accesses this machine's adapters through OpenGL: CubeCL takes all of them from one
+/// API, and uses OpenGL only if no other API has a GPU.
 #[cfg(feature = "wgpu")]
 fn is_opengl() -> bool {
     use cubecl::wgpu::{AutoGraphicsApi, GraphicsApi, wgpu::Backend};

@@ -1,4 +1,4 @@
-//! The moving average of the weights.
+//! The exponential moving average (EMA) of the weights.
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
@@ -10,8 +10,8 @@ use convolution::weighted_sum;
 use crate::classifier::Classifier;
 
 /// A classifier whose weights are the exponential moving average of another's over its training
-/// ([Polyak and Juditsky, 1992](https://doi.org/10.1137/0330046)); the moving averages of its batch
-/// normalization are averaged with them.
+/// ([Polyak and Juditsky, 1992](https://doi.org/10.1137/0330046)). The running mean and variance of
+/// batch normalization are averaged too.
 #[derive(Clone, Debug)]
 pub struct Average {
     /// Without gradients.
@@ -20,14 +20,14 @@ pub struct Average {
 }
 
 impl Average {
-    /// Starts with the weights as they are.
+    /// Starts with the current weights.
     pub fn new(classifier: &Classifier, decay: f64) -> Self {
         Self { classifier: classifier.valid(), decay }
     }
 
-    /// Takes in the weights after a step, counted from 1. The first steps count more, so that the
-    /// random weights of the beginning are soon forgotten: the average keeps
-    /// min(decay, (1 + step) / (10 + step)) of itself, as TensorFlow's does.
+    /// Updates the average with the weights after a step, counted from 1. The decay is
+    /// min(decay, (1 + step) / (10 + step)), as in TensorFlow: lower in the first steps, so that
+    /// the random initial weights are soon forgotten.
     pub fn update(&mut self, classifier: &Classifier, step: usize) {
         let step = step as f64;
         let kept = self.decay.min((1.0 + step) / (10.0 + step));
@@ -37,7 +37,7 @@ impl Average {
     }
 }
 
-/// Tensors by the weights' identities; what Burn keeps gradients in.
+/// The weights by parameter ID, in the container that Burn uses for gradients.
 struct Weights(GradientsParams);
 
 impl ModuleVisitor for Weights {
@@ -55,7 +55,7 @@ impl ModuleMapper for Blend {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.weights.remove::<D>(param.id) {
             Some(new) => param.map(|average| {
-                // Training on several devices leaves moving averages on any of them.
+                // Training on several devices leaves running statistics on any of them.
                 let new = new.to_device(&average.device());
                 weighted_sum([self.kept, 1.0 - self.kept], average, new)
             }),

@@ -13,7 +13,7 @@ use models::{ConvNet, Network};
 
 use crate::{Config, Error};
 
-/// A network and the loss that it is trained for: the cross entropy of its logits.
+/// A network and its training loss: the cross entropy of its logits.
 #[derive(Module, Debug)]
 pub struct Classifier {
     /// The network.
@@ -32,31 +32,31 @@ pub struct Part {
     pub share: f64,
 }
 
-/// What a part of a training step gives beside its gradients.
+/// The results of a part of a training step, without the gradients.
 #[derive(Clone, Debug)]
 pub struct PartOutput {
-    /// The part's.
+    /// Which part it is, counted from 0.
     pub number: usize,
-    /// The part's loss, times its share: `[1]`. Of all parts together, the step's mean loss.
+    /// The part's loss times its share, `[1]`. The sum over all parts is the step's mean loss.
     pub loss: Tensor<1>,
-    /// How many of its images were taken for their class: `[1]`.
+    /// The number of correct predictions: `[1]`.
     pub correct: Tensor<1>,
 }
 
-/// The share that the loss of a classifier counts which exists for training only
+/// The weight of the loss of an auxiliary classifier, which exists for training only
 /// ([Szegedy et al., 2015](https://arxiv.org/abs/1409.4842), section 5).
 const AUXILIARY: f64 = 0.3;
 
 impl Classifier {
-    /// The config's network with fresh weights, drawn from the config's seed: on the CPU whatever
-    /// the device, so that every device starts from the same ones.
+    /// The config's network with random initial weights from the config's seed. They are always
+    /// drawn on the CPU, so that every device starts from the same weights.
     pub fn new(config: &Config, device: &Device) -> Self {
         let fresh = |device: &Device| Self {
             network: config.network_config().init(device),
             label_smoothing: config.label_smoothing,
         };
         let weights = {
-            // The CPU backend has one source of random numbers for the whole program.
+            // The CPU backend has one random number generator for the whole program.
             static DRAWING: Mutex<()> = Mutex::new(());
             let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
             let cpu = Device::flex();
@@ -66,7 +66,7 @@ impl Classifier {
         fresh(device).load_record(weights)
     }
 
-    /// [`new`](Self::new), with the weights that the config names to start from.
+    /// As [`new`](Self::new), but with the initial weights that the config names, if any.
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ impl Classifier {
         Ok(classifier)
     }
 
-    /// The mean loss of a batch, `[1]`, and how many of its images were taken for their class, `[1]`:
-    /// of mixed images, for the class with the larger share, or for either if both have one half.
+    /// The mean loss of a batch, `[1]`, and its number of correct predictions, `[1]`. For a mixed
+    /// image the class with the larger share is correct, or either class if both have one half.
     pub fn loss(&self, batch: Batch) -> (Tensor<1>, Tensor<1>) {
         let (logits, auxiliary) = self.network.forward_auxiliary(batch.images.clone());
         let predicted = logits.clone().inner().argmax(1).flatten::<1>(0, 1);
@@ -100,8 +100,8 @@ impl Classifier {
     }
 }
 
-/// How many of the predicted classes `[batch]` are an image's main class: of a mixed image, the one
-/// with the larger share, or either if both have one half. `[1]`.
+/// The number of correct predictions, `[1]`, among the predicted classes `[batch]`. For a mixed
+/// image the class with the larger share is correct, or either class if both have one half.
 fn correct(predicted: Tensor<1, Int>, batch: &Batch) -> Tensor<1> {
     let is = |labels: &Tensor<1, Int>| predicted.clone().equal(labels.clone().inner());
     let correct = match &batch.mix {
@@ -112,8 +112,8 @@ fn correct(predicted: Tensor<1, Int>, batch: &Batch) -> Tensor<1> {
     correct.int().sum().float()
 }
 
-/// The mean cross entropy of logits `[batch, classes]` and the batch's labels, smoothed and mixed as
-/// they are to be: `[1]`.
+/// The mean cross entropy of logits `[batch, classes]` and the batch's labels, with label smoothing
+/// and mixed labels: `[1]`.
 pub(crate) fn cross_entropy(logits: Tensor<2>, batch: &Batch, smoothing: f64) -> Tensor<1> {
     let log_probabilities = log_softmax(logits, 1);
     let of = |labels: &Tensor<1, Int>| {
@@ -126,12 +126,12 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, batch: &Batch, smoothing: f64) ->
     };
     match smoothing {
         0.0 => loss,
-        // All classes alike: the mean over classes and images.
+        // All classes have the same weight: the mean over classes and images.
         _ => loss * (1.0 - smoothing) - log_probabilities.mean() * smoothing,
     }
 }
 
-/// How Burn's training on several devices calls the classifier, on each of them.
+/// Burn's training on several devices calls this on each of them.
 impl TrainStep for Classifier {
     type Input = Part;
     type Output = PartOutput;

@@ -1,4 +1,4 @@
-//! What weights are of, kept in their file.
+//! The description of weights in their file: network, normalization, classes.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use crate::{
     config::{HoldOut, NormalizationConfig, by_name},
 };
 
-/// All that a prediction needs to know beside the weights.
+/// What a prediction needs besides the weights.
 ///
-/// A file has it as JSON under the key `train`: in the `__metadata__` of a `.safetensors` file, in the
-/// metadata of a `.bpk`. The network takes grayscale images.
+/// It is stored as JSON under the key `train`: in the `__metadata__` of a `.safetensors` file, in
+/// the metadata of a `.bpk`. The network takes grayscale images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Description {
-    /// [`VERSION`], or a later one, which may mean anything.
+    /// [`VERSION`], or a later version.
     version: u32,
     #[serde(with = "by_name")]
     pub network: Architecture,
@@ -25,18 +25,18 @@ pub(crate) struct Description {
     pub normalization: NormalizationConfig,
     /// The names of the classes, by label.
     pub classes: Vec<String>,
-    /// How images were held out when the weights were trained, in this run and in those whose weights
-    /// it started from; its own comes last. `None` if it started from weights of which that is not known.
+    /// The validation splits of the run and of the runs whose weights it started from; its own
+    /// comes last. `None` if it started from weights whose splits are unknown.
     pub hold_outs: Option<Vec<HoldOut>>,
 }
 
-/// Of [`Description`]. A new field with a default does not change it.
+/// The version of [`Description`]. A new field with a default does not change it.
 const VERSION: u32 = 1;
 
 const KEY: &str = "train";
 
 impl Description {
-    /// Of the weights of a run with this config.
+    /// Describes the weights of a run with this config.
     pub fn new(config: &Config, classes: &[&str]) -> Self {
         Self {
             version: VERSION,
@@ -54,12 +54,12 @@ impl Description {
         network.save_with(path, &Metadata::from([(KEY.to_owned(), json)]))
     }
 
-    /// The description in a file of weights; none in one that another program wrote.
+    /// Reads the description in a weights file; `None` if another program wrote the file.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        // Text of a file may hold anything, and what would steer a terminal is not for one.
+        // The text may contain control characters, which must not reach a terminal.
         let unusable = |why: String| {
             let (path, why) = (path.display(), why.replace(char::is_control, "?"));
-            Error::Usage(format!("cannot use what {path} says of its weights: {why}"))
+            Error::Usage(format!("cannot use the description of the weights in {path}: {why}"))
         };
         let metadata = read_metadata(path).map_err(|error| Error::Usage(error.to_string()))?;
         let Some(json) = metadata.get(KEY) else { return Ok(None) };
@@ -67,8 +67,8 @@ impl Description {
             serde_json::from_str(json).map_err(|error| unusable(error.to_string()))?;
         if let Some(version) = value["version"].as_u64().filter(|&it| it > u64::from(VERSION)) {
             return Err(unusable(format!(
-                "it is of version {version}, which a later version of this program wrote; this one \
-                 reads version {VERSION}"
+                "it has version {version}, from a later version of this program; this one reads \
+                 version {VERSION}"
             )));
         }
         let description: Self =
@@ -82,7 +82,7 @@ impl Description {
         }
     }
 
-    /// Checks what was asked for against what the file at `path` says.
+    /// Checks what was requested against the description in the file at `path`.
     pub fn check(
         &self,
         path: &Path,
@@ -95,7 +95,7 @@ impl Description {
         }
         Err(Error::Usage(format!(
             "{} says that it holds {} ({}) for pixels normalized as `{}`, not {network} ({preset}) \
-             for `{}`: leave the options out, and the file decides",
+             for `{}`: leave out these options to use the file's values",
             path.display(),
             self.network,
             self.preset,
@@ -116,16 +116,16 @@ fn hold_outs(config: &Config) -> Option<Vec<HoldOut>> {
     Some(all)
 }
 
-/// The refusal of a file that has no description, where no option takes its place.
+/// The error for a file without a description, if no option replaces it.
 pub(crate) fn undescribed(path: &Path) -> Error {
     Error::Usage(format!(
-        "{} does not say which network its weights are of, as files of this program do: name it with \
-         --network",
+        "{} does not say which network its weights belong to, as files of this program do: name \
+         the network with --network",
         path.display()
     ))
 }
 
-/// As in a config.
+/// The name in a config.
 pub(crate) fn name(normalization: NormalizationConfig) -> &'static str {
     match normalization {
         NormalizationConfig::Unit => "unit",

@@ -1,4 +1,4 @@
-//! How well a network predicts.
+//! Accuracy, loss and predictions of a network, and its test report.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use burn::{
@@ -15,23 +15,23 @@ use crate::{
     record::{Filters, Mistake, TestReport, Weight},
 };
 
-/// How well a classifier predicts.
+/// The accuracy and the loss of a classifier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Share of the images whose class was predicted, from 0 to 1.
+    /// Share of correct predictions, from 0 to 1.
     pub accuracy: f64,
     /// Mean cross entropy of the images.
     pub loss: f64,
 }
 
-/// What a classifier takes every image for, in the order of the loader.
+/// A classifier's prediction for every image, in the order of the loader.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictions {
-    /// The classes.
+    /// The predicted classes.
     pub classes: Vec<usize>,
-    /// How probable the classifier thinks them, from 0 to 1.
+    /// Their probabilities, from 0 to 1.
     pub probabilities: Vec<f64>,
-    /// Their sum.
+    /// Accuracy and loss over all images.
     pub evaluation: Evaluation,
 }
 
@@ -39,7 +39,7 @@ pub struct Predictions {
 ///
 /// # Errors
 ///
-/// If a batch cannot be had, or the device fails.
+/// If a batch cannot be loaded, or the device fails.
 ///
 /// # Panics
 ///
@@ -54,11 +54,11 @@ pub fn evaluate(classifier: &Classifier, loader: &BatchLoader) -> Result<Evaluat
         });
         Ok(())
     })?;
-    let sums = read(sums.expect("a loader with images"))?;
+    let sums = read(sums.expect("the loader is not empty"))?;
     Ok(evaluation(sums[0], sums[1], loader))
 }
 
-/// [`evaluate`], and what each image was taken for.
+/// As [`evaluate`], with the prediction for each image.
 ///
 /// # Errors
 ///
@@ -97,13 +97,14 @@ fn each_batch(
     mut take: impl FnMut(Tensor<2>, Tensor<1, Int>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for batch in loader.epoch(0) {
-        let batch = batch.map_err(|error| Error::Training(format!("the test failed: {error}")))?;
+        let batch =
+            batch.map_err(|error| Error::Training(format!("cannot load a batch: {error}")))?;
         take(log_softmax(classifier.network.forward(batch.images), 1), batch.labels)?;
     }
     Ok(())
 }
 
-/// `[2]`: how many images were taken for their class, and the sum of their cross entropies.
+/// `[2]`: the number of correct predictions, and the sum of the cross entropies.
 fn sums_of(log_probabilities: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
     let predicted = log_probabilities.clone().argmax(1).flatten::<1>(0, 1);
     let correct = predicted.equal(labels.clone()).int().sum().float();
@@ -118,10 +119,10 @@ fn evaluation(correct: f64, loss: f64, loader: &BatchLoader) -> Evaluation {
     Evaluation { accuracy: correct / images, loss: loss / images }
 }
 
-/// The mistakes that a report shows.
+/// The most mistakes that a report has.
 const MISTAKES: usize = 36;
 
-/// What the predictions of these images say about the classifier.
+/// The test report of a classifier, from its predictions for these images.
 pub fn test_report(
     classifier: &Classifier,
     predictions: &Predictions,

@@ -1,8 +1,8 @@
 //! The training loop.
 //!
-//! For each epoch: batches, forward, backward, optimizer; validation; a checkpoint. What is measured
-//! on the way stays on the device until it is read, at every step on a CPU, where that costs nothing,
-//! and every few steps elsewhere.
+//! For each epoch: batches, forward, backward, optimizer; validation; a checkpoint. The metrics
+//! stay on the device until they are read: at every step on a CPU, where that costs nothing, and
+//! every few steps elsewhere.
 
 use std::{
     iter,
@@ -39,14 +39,14 @@ use crate::{
     stop::Stop,
 };
 
-/// What a run trains with.
+/// The inputs of the training loop.
 pub(crate) struct Fit<'a> {
     pub config: &'a Config,
     pub run: &'a RunDir,
     /// The first one holds the weights.
     pub devices: &'a [Device],
-    /// Whether the devices compute at once what they are asked to, as CPUs do: then a clock and a
-    /// number can be read at any time.
+    /// Whether the devices compute synchronously, as CPUs do. Then times and values can be read
+    /// after every operation.
     pub eager: bool,
     pub images: &'a Images,
     pub train: &'a BatchLoader,
@@ -54,14 +54,14 @@ pub(crate) struct Fit<'a> {
     pub stop: &'a Stop,
 }
 
-/// Steps between two looks at the numbers, on a device that must be waited for.
+/// Number of steps between two reads of the metrics, on an asynchronous device.
 const READ_EVERY: usize = 16;
 
-/// Of so many steps one is timed in its parts, on a device that must be waited for.
+/// One step out of this number is timed part by part, on an asynchronous device.
 const TIME_EVERY: usize = 32;
 
 impl Fit<'_> {
-    /// Trains from the start, or from where a run was. Ends with a checkpoint of the last epoch.
+    /// Trains from the start or from a checkpoint. Ends with a checkpoint of the last epoch.
     pub fn run(&self, checkpoint: Option<Checkpoint>) -> Result<State, Error> {
         let device = &self.devices[0];
         let make = |classifier: &Classifier| optimizer(&self.config.optimizer, classifier);
@@ -70,7 +70,7 @@ impl Fit<'_> {
                 let fresh = Classifier::new(self.config, device);
                 let average = checkpoint.average(self.config, &fresh)?;
                 let classifier = checkpoint.classifier(fresh)?;
-                // Its memory belongs to the weights that were loaded.
+                // Its state belongs to the loaded weights.
                 let optimizer = checkpoint.optimizer(make(&classifier))?;
                 (checkpoint.state, classifier, optimizer, average)
             }
@@ -110,7 +110,7 @@ impl Fit<'_> {
         }
     }
 
-    /// What of the run is done, from 0 to 1: by its steps, or by the clock.
+    /// The share of the run that is done, from 0 to 1: by steps or by time.
     fn done(&self, state: &State, since: Duration) -> f64 {
         match (self.config.epochs, self.config.minutes) {
             (Some(epochs), _) => {
@@ -124,14 +124,14 @@ impl Fit<'_> {
     }
 }
 
-/// A run under way.
+/// A run in progress.
 struct Training<'a> {
     fit: &'a Fit<'a>,
     schedule: Schedule,
     journal: Journal,
     progress: Progress,
     parallel: Option<MultiDevicesTrainStep<Classifier>>,
-    /// Taken while an optimizer step changes it.
+    /// `None` only during an optimizer step.
     classifier: Option<Classifier>,
     optimizer: ModuleOptimizer,
     average: Option<Average>,
@@ -139,17 +139,17 @@ struct Training<'a> {
     state: State,
 }
 
-/// A step whose numbers are still on the device.
+/// A step whose metrics are still on the device.
 struct Pending {
     step: usize,
     images: usize,
     learning_rate: f64,
     positions: Vec<usize>,
-    /// `[2 + weights]`: loss, correct, squared gradients.
+    /// `[2 + weights]`: loss, correct predictions, squared gradient norms.
     numbers: Tensor<1>,
 }
 
-/// What an epoch adds up.
+/// Sums over the steps of an epoch.
 #[derive(Default)]
 struct Sums {
     steps: usize,
@@ -182,7 +182,7 @@ impl Training<'_> {
         let fit = self.fit;
         let epoch = self.state.epochs.len() + 1;
         self.progress.epoch(epoch);
-        // Dropout draws from the device.
+        // Dropout uses the random numbers of the device.
         let seed = fit.config.seed.wrapping_add((epoch as u64) << 32);
         fit.devices.iter().for_each(|device| device.seed(seed));
 
@@ -227,26 +227,26 @@ impl Training<'_> {
             sums.gradient_norms.iter().map(|sum| sum / sums.steps as f64).collect();
         self.state.lengths = self.journal.lengths();
         self.state.stopped = self.reason_to_stop();
-        let classifier = self.classifier.as_ref().expect("no step is under way");
+        let classifier = self.classifier.as_ref().expect("no step is in progress");
         let average = self.average.as_ref();
         let saved = checkpoint::save(fit.run, &self.state, classifier, &self.optimizer, average);
         if saved.is_err() {
-            // The run goes on from the checkpoint before.
+            // The run can be resumed from the previous checkpoint.
             self.state.epochs.pop();
         }
         saved?;
-        // Who reads the line may rely on the checkpoint.
+        // Printed last: a reader of this line may rely on the checkpoint.
         self.progress.end_of_epoch(&record);
         Ok(())
     }
 
-    /// Why the run ends though its epochs are not all trained.
+    /// The reason to end the run before its last epoch, if there is one.
     fn reason_to_stop(&self) -> Option<String> {
         let Config { minutes, early_stopping, .. } = self.fit.config;
         if let Some(minutes) = minutes
             && self.state.seconds >= 60.0 * minutes
         {
-            return Some(format!("the {minutes} minutes were over"));
+            return Some(format!("the limit of {minutes} minutes was reached"));
         }
         if self.fit.config.epochs.is_some_and(|epochs| self.state.epochs.len() >= epochs.get()) {
             return None;
@@ -276,7 +276,7 @@ impl Training<'_> {
             let mut pass: Option<Pass> = None;
             for _ in 0..images.div_ceil(batch_size) {
                 let batch = clock.time(|seconds| &mut seconds.data, || batches.next())?;
-                let batch = batch.expect("as many batches as images make").map_err(broken)?;
+                let batch = batch.expect("a batch while images are left").map_err(broken)?;
                 positions.extend_from_slice(batches.indices());
                 let next = self.pass(batch, images, clock)?;
                 pass = Some(match pass {
@@ -297,7 +297,7 @@ impl Training<'_> {
                 positions,
                 numbers: Tensor::cat(vec![loss, correct, squares.clone()], 0),
             });
-            // Before the step changes the weights, where that can be had.
+            // On a synchronous device, before the step changes the weights.
             let read = |training: &mut Self, pending: &mut Vec<Pending>, sums: &mut Sums| {
                 training.read(epoch, position, done, std::mem::take(pending), sums)
             };
@@ -326,7 +326,7 @@ impl Training<'_> {
         Ok(sums)
     }
 
-    /// Forward and backward over a batch, on one device or on all.
+    /// Forward and backward pass over a batch, on one device or on all.
     fn pass(&self, batch: Batch, of: usize, clock: &mut Clock) -> Result<Pass, Error> {
         let [images, ..] = batch.images.dims();
         let share = images as f64 / of as f64;
@@ -356,7 +356,7 @@ impl Training<'_> {
         let (outputs, _) = clock
             .time(|seconds| &mut seconds.backward, || parallel.step(&mut parts, classifier))?
             .map_err(|error| Error::Training(advise(&error.to_string())))?;
-        // They come as they end. Added up in one order, they make the same sum every time.
+        // They arrive as the devices finish. A fixed order makes the sum reproducible.
         let mut outputs = outputs;
         outputs.sort_by_key(|output| output.output.item.number);
         let passes = outputs.into_iter().map(|output| Pass {
@@ -365,7 +365,7 @@ impl Training<'_> {
             gradients: output.output.grads.to_device(&main, classifier),
         });
         let whole = passes.reduce(|sum, pass| sum.plus(pass, classifier));
-        Ok(whole.expect("a batch has an image for each device"))
+        Ok(whole.expect("a batch has at least one image"))
     }
 
     /// The optimizer's step.
@@ -376,7 +376,7 @@ impl Training<'_> {
         gradients: GradientsParams,
         squares: Tensor<1>,
     ) {
-        let classifier = self.classifier.take().expect("no step is under way");
+        let classifier = self.classifier.take().expect("no step is in progress");
         let gradients = match self.fit.config.optimizer.clip_norm {
             Some(longest) => clip(&classifier, gradients, squares, longest),
             None => gradients,
@@ -388,7 +388,7 @@ impl Training<'_> {
         self.classifier = Some(classifier);
     }
 
-    /// Brings the numbers of some steps from the device, and writes them down.
+    /// Reads the metrics of the pending steps from the device, and writes them to the journal.
     fn read(
         &mut self,
         epoch: usize,
@@ -448,7 +448,7 @@ impl Training<'_> {
     }
 
     fn classifier(&self) -> &Classifier {
-        self.classifier.as_ref().expect("no step is under way")
+        self.classifier.as_ref().expect("no step is in progress")
     }
 
     fn stopped(&self, epoch: usize) -> Error {
@@ -456,21 +456,21 @@ impl Training<'_> {
         Error::Stopped(format!("stopped in epoch {epoch}{of}; {}", self.way_on()))
     }
 
-    /// How the run can go on.
+    /// How to resume the run.
     fn way_on(&self) -> String {
         let resume = program::resume(self.fit.run.path());
         match self.state.epochs.len() {
-            0 => "no epoch had ended, so there is no checkpoint".to_owned(),
-            done => format!("`{resume}` goes on after epoch {done}"),
+            0 => "no epoch was complete, so there is no checkpoint".to_owned(),
+            done => format!("`{resume}` continues after epoch {done}"),
         }
     }
 }
 
-/// Forward and backward over some of a step's images.
+/// The result of a forward and backward pass over some of a step's images.
 struct Pass {
-    /// The images' part of the step's mean loss: `[1]`.
+    /// Their part of the step's mean loss: `[1]`.
     loss: Tensor<1>,
-    /// `[1]`
+    /// The number of correct predictions: `[1]`.
     correct: Tensor<1>,
     gradients: GradientsParams,
 }
@@ -488,7 +488,7 @@ impl Pass {
     }
 }
 
-/// What Burn's training on several devices takes the parts of a batch from: one part.
+/// A data loader of one part of a batch, for Burn's training on several devices.
 struct Once(Option<Part>);
 
 impl Iterator for Once {
@@ -505,15 +505,15 @@ impl DataLoaderIterator<Part> for Once {
     }
 }
 
-/// Where the time of an epoch goes.
+/// Measures the time of each part of an epoch.
 struct Clock<'a> {
     device: &'a Device,
     eager: bool,
     seconds: Seconds,
-    /// Steps that were timed in their parts, and whether this one is.
+    /// The number of steps timed part by part, and whether the current step is.
     timed: usize,
     timing: bool,
-    /// What counts for the throughput: from when on, and the images trained on since.
+    /// For the throughput: the start of the measurement, and the images trained on since.
     start: Instant,
     images: usize,
 }
@@ -526,17 +526,17 @@ impl<'a> Clock<'a> {
     }
 
     fn begin_step(&mut self, position: usize, images: usize) {
-        // Not the first: there a GPU compiles its kernels.
+        // Not the first step, in which a GPU compiles its kernels.
         self.timing = self.eager || position % TIME_EVERY == 2;
         self.timed += usize::from(self.timing);
-        // The first step does not count, unless it is the only one.
+        // The throughput is without the first step, unless it is the only one.
         if position == 2 {
             (self.start, self.images) = (Instant::now(), 0);
         }
         self.images += images;
     }
 
-    /// Does one part of a step.
+    /// Runs one part of a step, and adds its time if the step is timed.
     fn time<T>(
         &mut self,
         part: impl Fn(&mut Seconds) -> &mut f64,
@@ -550,7 +550,7 @@ impl<'a> Clock<'a> {
         Ok(result)
     }
 
-    /// The time when the device has done what it was asked to, if this step is timed.
+    /// The time after the device has finished its work, if this step is timed.
     fn now(&self) -> Result<Option<Instant>, Error> {
         if self.timing && !self.eager {
             self.device.sync().map_err(|error| Error::Training(advise(&error.to_string())))?;
@@ -558,7 +558,7 @@ impl<'a> Clock<'a> {
         Ok(self.timing.then(Instant::now))
     }
 
-    /// The parts' share of all steps.
+    /// The time of each part, extrapolated from the timed steps to all steps.
     fn seconds(&self, steps: usize) -> Seconds {
         let all = |seconds: f64| match self.timed {
             0 => 0.0,
@@ -574,13 +574,13 @@ impl<'a> Clock<'a> {
         }
     }
 
-    /// Without the first step, unless it is the only one.
+    /// The throughput, without the first step unless it is the only one.
     fn images_per_second(&self, end: Instant) -> f64 {
         self.images as f64 / (end - self.start).as_secs_f64()
     }
 }
 
-/// A weight's path in the classifier, by the name that torchvision has for it.
+/// The torchvision name of the weight at this path in the classifier.
 pub(crate) fn weight_name(classifier: &Classifier, path: &str) -> String {
     // network.VARIANT.LAYER.weight
     let path = path.splitn(3, '.').last().unwrap_or(path);
@@ -598,7 +598,7 @@ pub(crate) fn weight_name(classifier: &Classifier, path: &str) -> String {
     }
 }
 
-/// Numbers from the device.
+/// Reads values from the device.
 pub(crate) fn read(numbers: Tensor<1>) -> Result<Vec<f64>, Error> {
     let failed = |error: String| Error::Training(advise(&error));
     let data = numbers.try_into_data().map_err(|error| failed(error.to_string()))?;
@@ -606,5 +606,5 @@ pub(crate) fn read(numbers: Tensor<1>) -> Result<Vec<f64>, Error> {
 }
 
 fn broken(error: DatasetError) -> Error {
-    Error::Training(format!("a batch cannot be had: {error}"))
+    Error::Training(format!("cannot load a batch: {error}"))
 }

@@ -1,10 +1,10 @@
-//! What went wrong with the numbers or the device, and what to do about it.
+//! Errors for values that are not finite and for failed devices, with advice.
 
 use std::fmt::Write;
 
 use crate::Error;
 
-/// A training step, as one row of numbers that a device gave.
+/// The metrics of a training step, read from the device as one row.
 pub(crate) struct Row<'a> {
     /// The step, counted from 1 over the run.
     pub step: usize,
@@ -12,48 +12,48 @@ pub(crate) struct Row<'a> {
     pub epoch: usize,
     /// Mean over the step's images.
     pub loss: f64,
-    /// The squared length of each weight's gradient, in the order of the network.
+    /// The squared norm of each weight's gradient, in the order of the network.
     pub squared_gradients: &'a [f64],
     /// The names of those weights.
     pub names: &'a [String],
 }
 
-/// What the weights are like when a step went wrong.
+/// The weights when a step failed.
 pub(crate) struct Weights {
-    /// The squared length of each, in the order of the network.
+    /// The squared norm of each, in the order of the network.
     pub squared: Vec<f64>,
 }
 
 impl Row<'_> {
-    /// Whether all numbers are numbers.
+    /// Whether all values are finite.
     pub fn is_sound(&self) -> bool {
         self.loss.is_finite() && self.squared_gradients.iter().all(|square| square.is_finite())
     }
 
-    /// Why the run ends here. `positions` are those of the step's images in the training file;
-    /// `weights` are as they were before the step, where they still are.
+    /// The error that ends the run. `positions` are those of the step's images in the training
+    /// file; `weights` are those before the step, if they are still available.
     pub fn error(&self, positions: &[usize], weights: Option<&Weights>) -> Error {
         let Self { step, epoch, loss, .. } = self;
         let mut why = match self.loss.is_finite() {
-            // Or its square is not: a length of 1e19.
+            // Or its square is not: a norm above 1e19.
             true => format!("step {step} (epoch {epoch}): the gradient is not finite"),
             false => format!("step {step} (epoch {epoch}): the loss is {loss}"),
         };
         if let Some(layer) = self.layer(weights) {
-            write!(why, "; {layer}").expect("a string");
+            write!(why, "; {layer}").expect("writing to a string cannot fail");
         }
         write!(
             why,
             "\nimages of the step, by their number in the training file: {}\nIf a smaller \
              learning rate, a warm-up (`schedule.warmup`) or `optimizer.clip_norm` do not help, \
-             look at the images and at the weights that the run began with",
+             check the images and the initial weights",
             ranges(positions)
         )
-        .expect("a string");
+        .expect("writing to a string cannot fail");
         Error::Training(why)
     }
 
-    /// The weight where it began, as far as can be told.
+    /// The first weight with values that are not finite, if it is known.
     fn layer(&self, weights: Option<&Weights>) -> Option<String> {
         let unsound = |squares: &[f64]| squares.iter().map(|s| !s.is_finite()).collect::<Vec<_>>();
         if let Some(weights) = weights {
@@ -64,7 +64,7 @@ impl Row<'_> {
                 let largest = (0..weights.squared.len())
                     .max_by(|&a, &b| weights.squared[a].total_cmp(&weights.squared[b]))?;
                 return Some(format!(
-                    "all weights are finite, and the longest is {}, with a length of {:.3e}",
+                    "all weights are finite, and the largest is {}, with a norm of {:.3e}",
                     self.names[largest],
                     weights.squared[largest].sqrt()
                 ));
@@ -80,7 +80,7 @@ impl Row<'_> {
     }
 }
 
-/// Numbers, with runs of neighbours as ranges; cut short where there are many.
+/// Lists numbers, consecutive ones as ranges; a long list is truncated.
 fn ranges(numbers: &[usize]) -> String {
     const MOST: usize = 64;
     let mut sorted = numbers.to_vec();
@@ -103,20 +103,20 @@ fn ranges(numbers: &[usize]) -> String {
     }
 }
 
-/// What a backend says when it fails, with what a person can do about it.
+/// The error message of a backend, with advice for the known failures.
 pub(crate) fn advise(message: &str) -> String {
     let lower = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let advice = if says(&["out of memory", "outofmemory", "memory allocation", "failed to alloc"])
     {
-        "The device has not enough memory: choose a smaller batch_size (with `accumulate` a step \
-         still takes as many images), a smaller network, or another device"
+        "The device does not have enough memory: choose a smaller batch_size (with `accumulate`, a \
+         step still has as many images), a smaller network, or another device"
     } else if says(&["device lost", "devicelost", "device is lost", "device was lost"]) {
-        "The device was lost: its driver was reset, or it was taken away or slept. A run \
-         can go on with another one: `--device`"
+        "The device was lost: its driver was reset, or it was removed or suspended. Resume the \
+         run, if necessary on another device (`--device`)"
     } else if says(&["websocket", "connection", "remote", "session"]) {
-        "The server of the remote device does not answer. A run can go on when it runs again, \
-         or here with `--device flex`"
+        "The server of the remote device does not answer. Resume the run when the server runs \
+         again, or on this machine with `--device flex`"
     } else {
         return message.to_owned();
     };
@@ -153,7 +153,7 @@ mod tests {
         assert!(message.contains("the loss is NaN; the weight conv2 is not finite"), "{message}");
         let weights = Weights { squared: vec![1.0, 1e20, 1.0] };
         let message = loss.error(&[1], Some(&weights)).to_string();
-        assert!(message.contains("the longest is conv2, with a length of 1.000e10"), "{message}");
+        assert!(message.contains("the largest is conv2, with a norm of 1.000e10"), "{message}");
     }
 
     #[test]

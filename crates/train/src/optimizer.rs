@@ -1,5 +1,4 @@
-//! From gradients to new weights: SGD, Burn's other optimizers as a config asks for them, and the
-//! length of gradients.
+//! SGD, Burn's other optimizers with the settings of a config, gradient norms and clipping.
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
@@ -57,8 +56,9 @@ pub fn optimizer(config: &OptimizerConfig, module: &impl Module) -> ModuleOptimi
     }
 }
 
-/// Stochastic gradient descent with momentum, as PyTorch's `SGD` without dampening: to the bit what
-/// Burn's own computes, which on a CPU passes five times over the weights on one thread.
+/// Stochastic gradient descent with momentum, as PyTorch's `SGD` without dampening. The results are
+/// bit-identical to Burn's own SGD, which on a CPU passes five times over the weights on one
+/// thread.
 #[derive(Clone, Debug)]
 struct Sgd {
     momentum: f64,
@@ -100,8 +100,8 @@ impl Optimizer for Sgd {
     }
 }
 
-/// The decaying sum of a weight's gradients; nothing without momentum. A checkpoint has it under the
-/// name that Burn's own SGD gives it.
+/// The momentum buffer of a weight: the decaying sum of its gradients; `None` without momentum. Its
+/// name in a checkpoint is that of Burn's own SGD.
 #[derive(Clone, Debug)]
 struct Velocity<const D: usize>(Option<Tensor<D>>);
 
@@ -118,7 +118,7 @@ impl<const D: usize> RecordState for Velocity<D> {
     }
 }
 
-/// One algorithm for all weights, and the same with weight decay for some.
+/// One optimizer for all weights, with weight decay for some of them.
 fn grouped<O: Optimizer + DynOptimizer>(all: O, decaying: O, some: ParamGroup) -> ModuleOptimizer {
     ModuleOptimizer::from(all).with_group(some, decaying, None)
 }
@@ -164,7 +164,7 @@ pub fn weight_names(module: &impl Module) -> Vec<String> {
     names.names
 }
 
-/// The squared length of each weight's gradient, `[weights]`, in the order of the module. A weight
+/// The squared norm of each weight's gradient, `[weights]`, in the order of the module. A weight
 /// without a gradient has 0.
 pub fn squared_gradients(module: &impl Module, gradients: &GradientsParams) -> Tensor<1> {
     struct Squares<'a> {
@@ -187,7 +187,7 @@ pub fn squared_gradients(module: &impl Module, gradients: &GradientsParams) -> T
     Tensor::cat(visitor.squares, 0)
 }
 
-/// The squared length of each weight, `[weights]`, in the order of the module.
+/// The squared norm of each weight, `[weights]`, in the order of the module.
 pub fn squared_weights(module: &impl Module) -> Tensor<1> {
     #[derive(Default)]
     struct Squares(Vec<Tensor<1>>);
@@ -203,9 +203,9 @@ pub fn squared_weights(module: &impl Module) -> Tensor<1> {
     Tensor::cat(squares.0, 0)
 }
 
-/// Cuts the gradients of all weights together to a length of at most `longest`
+/// Clips the gradients of all weights together to a norm of at most `longest`
 /// ([Pascanu et al., 2013](https://arxiv.org/abs/1211.5063)), as PyTorch's `clip_grad_norm_` does.
-/// `squares` are theirs, of [`squared_gradients`]. Nothing leaves the device.
+/// `squares` are their squared norms, from [`squared_gradients`]. Nothing is read from the device.
 pub fn clip(
     module: &impl Module,
     gradients: GradientsParams,

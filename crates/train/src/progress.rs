@@ -1,4 +1,4 @@
-//! What a person sees while a run goes on.
+//! The progress of a run on the terminal.
 
 use std::{
     fmt,
@@ -13,24 +13,24 @@ use crate::{
     report::format::number,
 };
 
-/// Prints a line. A reader that has gone away, as at the end of a pipe, does not end a run.
+/// Prints a line. A closed standard output, such as a broken pipe, does not end a run.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
     writeln!(std::io::stdout(), "{line}").ok();
 }
 
-/// A bar at the foot of a terminal, with the time that is left. Where there is none, as in a pipe,
-/// the epochs' lines say it all.
+/// A progress bar at the bottom of a terminal, with the remaining time. Without a terminal, only
+/// the lines of the epochs are printed.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// Epochs of the run, where that is known.
+    /// The number of epochs of the run, if it is known.
     epochs: Option<usize>,
     start: Instant,
-    /// What of the run was done at the start, from 0 to 1.
+    /// The share of the run that was done at the start, from 0 to 1.
     done: f64,
 }
 
 impl Progress {
-    /// For a run of so many epochs of so many steps, of which the share `done` lies behind it.
+    /// For a run of `epochs` epochs with `steps` steps each, of which the share `done` is done.
     pub fn new(epochs: Option<usize>, steps: usize, done: f64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {msg}");
@@ -45,7 +45,7 @@ impl Progress {
         self.bar.set_position(0);
     }
 
-    /// Shows a step of the epoch, counted from 1; `done` is what of the run lies behind it.
+    /// Shows a step of the epoch, counted from 1; `done` is the share of the run that is done.
     pub fn step(&self, position: usize, step: &Step, done: f64) {
         if self.bar.is_hidden() {
             return;
@@ -64,13 +64,13 @@ impl Progress {
         self.bar.suspend(|| say(format_args!("{}", line(epoch, self.epochs))));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn end(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// The epoch for people, as one of `total`.
+/// The printed line of an epoch, as one of `total`.
 fn line(epoch: &Epoch, total: Option<usize>) -> String {
     let of = total.map(|total| format!("/{total}")).unwrap_or_default();
     let width = total.map_or(1, |total| total.to_string().len());
@@ -87,7 +87,7 @@ fn line(epoch: &Epoch, total: Option<usize>) -> String {
     )
 }
 
-/// A length of time in the two units that matter.
+/// A duration in its two largest units.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {

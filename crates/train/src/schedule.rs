@@ -1,41 +1,41 @@
-//! The learning rate over a run: a function of how much of the run is done, and of nothing else. A
-//! run that is resumed goes on with the same rates.
+//! Learning-rate schedules: functions only of the share of the run that is done. A resumed run
+//! continues with the same rates.
 
 use std::f64::consts::PI;
 
-/// Where the linear warm-up begins. As in torchvision's reference training, not at 0: the first
-/// step would change nothing.
+/// The start of the linear warm-up, as in torchvision's reference training. It is not 0, because
+/// the first step would change nothing.
 const WARMUP_START: f64 = 0.01;
 
-/// Where one cycle begins and where it ends: PyTorch's defaults, `div_factor` 25 and
+/// The start and the end of the one-cycle schedule: PyTorch's defaults, `div_factor` 25 and
 /// `final_div_factor` 10,000.
 const ONE_CYCLE_START: f64 = 1.0 / 25.0;
 const ONE_CYCLE_END: f64 = ONE_CYCLE_START / 1e4;
 
-/// How the learning rate goes over a run: up to the base rate, and then as the shape has it.
+/// A learning-rate schedule: a warm-up to the base rate, then a shape.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Schedule {
     pub(crate) shape: Shape,
-    /// Share of the run in which the rate rises: from 0, for no warm-up, to less than 1. The rise
-    /// is linear and begins at a hundredth of the base rate; see [`Shape::OneCycle`] for its own.
+    /// Share of the run that is warm-up, from 0 (no warm-up) to less than 1. The warm-up is linear
+    /// from a hundredth of the base rate; [`Shape::OneCycle`] has its own.
     pub(crate) warmup: f64,
 }
 
-/// How the learning rate goes after the warm-up. Factors are of the base rate.
+/// The learning rate after the warm-up. Factors are relative to the base rate.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Shape {
-    /// It stays.
+    /// Stays at the base rate.
     Constant,
-    /// It is multiplied by `factor` at every milestone. Milestones are shares of the whole run,
-    /// with its warm-up.
+    /// Multiplied by `factor` at every milestone. Milestones are shares of the whole run, including
+    /// its warm-up.
     Step { milestones: Vec<f64>, factor: f64 },
-    /// It falls to `final_factor` along half a period of the cosine (Loshchilov and Hutter, 2017,
+    /// Falls to `final_factor` along half a period of the cosine (Loshchilov and Hutter, 2017,
     /// without restarts).
     Cosine { final_factor: f64 },
-    /// It falls to `final_factor` along a line.
+    /// Falls linearly to `final_factor`.
     Linear { final_factor: f64 },
-    /// It rises from 1/25 over the warm-up and falls to 1/250,000, both along half a period of the
-    /// cosine: PyTorch's `OneCycleLR`, after Smith and Topin, 2018. The momentum stays as it is.
+    /// Rises from 1/25 during the warm-up and falls to 1/250,000, both along half a period of the
+    /// cosine: PyTorch's `OneCycleLR`, after Smith and Topin, 2018. The momentum is constant.
     OneCycle,
 }
 
@@ -43,7 +43,7 @@ impl Schedule {
     /// The factor of the base rate at `progress`, the share of the run that is done, from 0 to 1.
     ///
     /// Step `i` of `n`, counted from 0, is taken at `i / n`: the first at 0, the last one a step
-    /// before 1. An estimated progress may leave these bounds; the factor does not.
+    /// before 1. An estimated progress outside these bounds is clamped.
     pub(crate) fn factor(&self, progress: f64) -> f64 {
         let progress = progress.clamp(0.0, 1.0);
         if progress < self.warmup {
@@ -67,12 +67,12 @@ impl Schedule {
     }
 }
 
-/// From `start` to `end` along a line, as `share` goes from 0 to 1.
+/// Interpolates linearly from `start` to `end`, as `share` goes from 0 to 1.
 fn linear(start: f64, end: f64, share: f64) -> f64 {
     start + (end - start) * share
 }
 
-/// From `start` to `end` along half a period of the cosine, as `share` goes from 0 to 1.
+/// Interpolates along half a period of the cosine, as `share` goes from 0 to 1.
 fn cosine(start: f64, end: f64, share: f64) -> f64 {
     linear(start, end, (1.0 - (PI * share).cos()) / 2.0)
 }
@@ -84,14 +84,14 @@ mod tests {
     /// The steps of the runs in `tests/reference.json`.
     const STEPS: usize = 20;
 
-    /// What `tests/reference.py` had from PyTorch.
+    /// PyTorch's values, from `tests/reference.py`.
     fn reference(name: &str) -> Vec<f64> {
         let reference: serde_json::Value =
             serde_json::from_str(include_str!("../tests/reference.json")).unwrap();
         serde_json::from_value(reference["schedules"][name].clone()).unwrap()
     }
 
-    /// The factors of `STEPS` steps, and what is left at the end.
+    /// The factors of `STEPS` steps, and the factor at the end.
     fn factors(shape: Shape, warmup: f64) -> Vec<f64> {
         let schedule = Schedule { shape, warmup };
         (0..=STEPS).map(|step| schedule.factor(step as f64 / STEPS as f64)).collect()
@@ -122,8 +122,8 @@ mod tests {
             ("warmup_step", step, 0.2),
             ("warmup_cosine", cosine, 0.2),
             ("warmup_linear", linear, 0.2),
-            // OneCycleLR counts a step less in each phase. With `total_steps` of one more than the
-            // run has, and the rise longer by it, the first steps are this schedule's.
+            // OneCycleLR counts a step less in each phase. With one step more in `total_steps` and
+            // in the rise, its first steps are those of this schedule.
             ("one_cycle_of_a_step_more", one_cycle, 0.3),
         ] {
             let expected = reference(name);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     /// With as many steps as the run has, PyTorch's peak is in the last step of the rise and its
-    /// end in the last step: it is up to a step ahead of this schedule, never more, never behind.
+    /// end in the last step: it is at most one step ahead of this schedule, and never behind.
     #[test]
     fn one_cycle_of_as_many_steps_is_at_most_a_step_ahead() {
         let factors = factors(Shape::OneCycle, 0.3);
@@ -174,7 +174,7 @@ mod tests {
             assert!(rise[0] > 0.0 && rise[0] < 0.05, "{schedule:?}");
             assert!(rise.is_sorted_by(|a, b| a < b && b - a < 0.002), "{schedule:?}");
             assert_eq!(rise[1000], 1.0, "{schedule:?}");
-            // Nor does it jump when it begins to fall.
+            // The start of the fall has no jump either.
             assert!(schedule.factor(0.2501) > 0.999, "{schedule:?}");
         }
     }
@@ -186,7 +186,7 @@ mod tests {
             for (shape, end) in shapes().into_iter().zip(ends) {
                 let schedule = Schedule { shape, warmup };
                 assert!((schedule.factor(1.0) - end).abs() < 1e-15, "{schedule:?}");
-                // Beyond the end, where an estimated progress may be.
+                // An estimated progress may be out of bounds.
                 assert_eq!(schedule.factor(1.5), schedule.factor(1.0), "{schedule:?}");
                 assert_eq!(schedule.factor(-0.5), schedule.factor(0.0), "{schedule:?}");
             }

@@ -1,24 +1,24 @@
-//! How a person or the system stops a run.
+//! Stopping a run with Ctrl-C or a signal.
 
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
-/// A wish to stop, which the training looks at after each step.
+/// A request to stop, which the training checks after each step.
 #[derive(Clone, Default)]
 pub(crate) struct Stop {
     asked: Arc<AtomicBool>,
-    /// Whether there is no step to wait for.
+    /// Whether no training is running.
     idle: Arc<AtomicBool>,
-    /// How to go on, said when the program ends at once.
+    /// How to resume, printed when the program ends at once.
     way_on: Arc<OnceLock<String>>,
 }
 
 impl Stop {
-    /// Lets Ctrl-C or SIGTERM end the step under way and the run with it; so does a terminal that is
-    /// closed, unless the program was told to ignore that, as by `nohup`. A second one, or one outside
-    /// the training, ends the program at once.
+    /// Makes Ctrl-C and SIGTERM end the run after the current step. A closed terminal does the
+    /// same, unless SIGHUP is ignored, as under `nohup`. A second signal, or one outside the
+    /// training, ends the program at once.
     pub fn at_ctrl_c() -> Self {
         let stop = Self::default();
         stop.set_idle(true);
@@ -40,18 +40,18 @@ impl Stop {
         stop
     }
 
-    /// Whether the training is to end.
+    /// Whether a stop was requested.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Whether there is no step to wait for, so that Ctrl-C ends the program.
+    /// Sets whether no training is running, so that Ctrl-C ends the program at once.
     pub fn set_idle(&self, idle: bool) {
         self.idle.store(idle, Ordering::Relaxed);
     }
 
-    /// How to go on after a stop outside the training. The first to say it is right: a sweep, then its
-    /// runs.
+    /// Sets how to resume after a stop outside the training. Only the first call counts: a sweep
+    /// calls this before its runs do.
     pub fn set_way_on(&self, way_on: String) {
         self.way_on.set(way_on).ok();
     }
@@ -62,12 +62,12 @@ fn set_handler(handler: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Erro
     ctrlc::set_handler(handler)
 }
 
-/// `ctrlc` would listen to SIGHUP in any case, and end what `nohup` keeps alive.
+/// `ctrlc` always handles SIGHUP, which would end a program under `nohup`.
 #[cfg(unix)]
 fn set_handler(handler: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
     use nix::sys::signal::{SigHandler, Signal, signal};
 
-    // SAFETY: to ignore a signal runs no code.
+    // SAFETY: ignoring a signal runs no code.
     let ignore = || unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) };
     let before = ignore();
     ctrlc::set_handler(handler)?;

@@ -18,8 +18,8 @@ use crate::run_dir::open_to_grow;
 /// TensorBoard reads every file that has "tfevents" in its name.
 const FILE_NAME: &str = "events.out.tfevents.train";
 
-/// `event.proto`'s `Event`. What has a value may have it 0, and is written all the same: hence the
-/// options, here and in [`Value`].
+/// `event.proto`'s `Event`. Fields are optional, here and in [`Value`], where a value of 0 must be
+/// written.
 #[derive(Clone, PartialEq, Message)]
 struct Event {
     /// Seconds since 1970.
@@ -49,7 +49,7 @@ struct Value {
     simple_value: Option<f32>,
 }
 
-/// The event file of a run, which is added to as the run goes on.
+/// The event file of a run, which grows during the run.
 #[derive(Debug)]
 pub(crate) struct EventFile {
     file: BufWriter<File>,
@@ -57,12 +57,13 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// Opens the folder's event file to go on after its first `length` bytes, or makes one: with 0, a
-    /// new one. Of a file that was cut or spoilt before there, what TensorBoard can still read is kept.
+    /// Opens the folder's event file to continue after its first `length` bytes, or creates it; 0
+    /// starts a new file. If the file is truncated or corrupt before that point, the records that
+    /// TensorBoard can still read are kept.
     ///
     /// # Errors
     ///
-    /// If the folder is not there, or the file cannot be written.
+    /// If the folder does not exist, or the file cannot be written.
     pub(crate) fn open(dir: &Path, length: u64) -> io::Result<Self> {
         let (file, position) = open_to_grow(&dir.join(FILE_NAME), length, whole_records)?;
         let mut events = Self { file: BufWriter::new(file), position };
@@ -76,8 +77,8 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Adds the values of a step, each with its name. A name's part before a slash is the group
-    /// that TensorBoard shows it in. Values are kept as `f32`, infinities and NaN too.
+    /// Adds the values of a step, each with its name. TensorBoard groups names by their part before
+    /// a slash. Values are stored as `f32`, including infinities and NaN.
     ///
     /// # Errors
     ///
@@ -94,7 +95,7 @@ impl EventFile {
         })
     }
 
-    /// Hands what was added over to the system, so that TensorBoard sees it.
+    /// Flushes the added records to the file, so that TensorBoard sees them.
     ///
     /// # Errors
     ///
@@ -103,7 +104,7 @@ impl EventFile {
         self.file.flush()
     }
 
-    /// The bytes of the file, with those that are still to be flushed.
+    /// The length of the file in bytes, including those not yet flushed.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
@@ -116,7 +117,7 @@ impl EventFile {
     }
 }
 
-/// The event as it stands in the file.
+/// The event as a record of the file.
 fn record(event: &Event) -> Vec<u8> {
     let data = event.encode_to_vec();
     let length = (data.len() as u64).to_le_bytes();
@@ -124,7 +125,7 @@ fn record(event: &Event) -> Vec<u8> {
     [&length[..], &checksums[0], &data, &checksums[1]].concat()
 }
 
-/// How many of these bytes, from the first on, are whole records.
+/// The length in bytes of the whole records at the start of these bytes.
 fn whole_records(bytes: &[u8]) -> usize {
     let mut end = 0;
     while let Some(length) = first_record(&bytes[end..]) {
@@ -133,7 +134,7 @@ fn whole_records(bytes: &[u8]) -> usize {
     end
 }
 
-/// How long the record is that the bytes begin with; `None` if it is cut off or spoilt.
+/// The length of the first record in these bytes; `None` if it is truncated or corrupt.
 fn first_record(bytes: &[u8]) -> Option<usize> {
     let (length, rest) = bytes.split_first_chunk::<8>()?;
     let (length_checksum, rest) = rest.split_first_chunk::<4>()?;
@@ -144,7 +145,7 @@ fn first_record(bytes: &[u8]) -> Option<usize> {
     sound.then_some(8 + 4 + data.len() + 4)
 }
 
-/// The CRC-32C, masked as the format has it: a plain one is weak over data that itself holds CRCs.
+/// The CRC-32C, masked as in the format: a plain one is weak over data that contains CRCs.
 fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -169,7 +170,7 @@ mod tests {
         Event { wall_time, step, file_version: None, summary }
     }
 
-    /// The file's events. Panics on a record that is cut off or has a wrong checksum.
+    /// The file's events. Panics if a record is truncated or has a wrong checksum.
     fn read(dir: &Path) -> Vec<Event> {
         let bytes = fs::read(dir.join(FILE_NAME)).unwrap();
         let mut rest = bytes.as_slice();
@@ -185,11 +186,11 @@ mod tests {
             assert_eq!(take(4).unwrap(), checksum(data).to_le_bytes());
             events.push(Event::decode(data).unwrap());
         }
-        assert!(rest.is_empty(), "a record is cut off");
+        assert!(rest.is_empty(), "a record is truncated");
         events
     }
 
-    /// The steps of the file's events and their values. The first event is the version's.
+    /// The steps of the file's events and their values. The first event has the file version.
     fn scalars(dir: &Path) -> Vec<(i64, Vec<(String, f32)>)> {
         let events = read(dir);
         let version = Event { wall_time: 0.0, ..events[0].clone() };
@@ -261,12 +262,12 @@ mod tests {
         let expected = [(1, vec![("loss".to_owned(), 4.0)]), (2, vec![("loss".to_owned(), 2.0)])];
         assert_eq!(scalars(dir.path()), expected);
 
-        // From its beginning, it gets its version again.
+        // A new file gets its version again.
         drop(EventFile::open(dir.path(), 0).unwrap());
         assert_eq!(scalars(dir.path()), []);
     }
 
-    /// Cut at every byte, or with one bit flipped, it is read to the end of the last record before.
+    /// Truncated at every byte, or with one bit flipped, it keeps the whole records before that.
     #[test]
     fn a_file_that_was_cut_or_spoilt_goes_on_after_its_last_whole_record() {
         let dir = tempfile::tempdir().unwrap();

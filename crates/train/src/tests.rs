@@ -38,7 +38,7 @@ fn configs() -> Vec<(PathBuf, Config)> {
     paths(folder.as_ref()).into_iter().map(load).collect()
 }
 
-/// Every config is valid, and its first step, of a few synthetic images, changes its weights.
+/// Every config is valid, and a first step with a few synthetic images changes the weights.
 #[test]
 fn the_first_steps_of_all_configs_run() {
     let configs = configs();
@@ -57,7 +57,7 @@ fn the_first_steps_of_all_configs_run() {
         let (loss, _) = classifier.loss(batch);
         assert!(loss.clone().into_scalar::<f32>().is_finite(), "{}", path.display());
         let gradients = classifier.gradients(loss);
-        // Weight by weight: in one sum over millions a small step is lost to rounding.
+        // Weight by weight: in one sum over millions, a small step is lost to rounding.
         let squares_of =
             |it: &Classifier| squared_weights(it).into_data().try_into_vec::<f32>().unwrap();
         let before = squares_of(&classifier);
@@ -71,7 +71,7 @@ fn the_first_steps_of_all_configs_run() {
     }
 }
 
-/// The recipes of Dive into Deep Learning: learning rate, batch, pixels; ten epochs of plain SGD.
+/// The recipes of Dive into Deep Learning: learning rate, batch, side; ten epochs of plain SGD.
 #[test]
 fn the_notes_recipes_are_the_notes() {
     for (network, learning_rate, batch, side) in [
@@ -131,7 +131,7 @@ fn a_wrong_override_is_named_with_the_nearest_right_one() {
     assert!(refusal(&["seed.of=1"]).contains("`seed` is a value, not a section"));
 }
 
-/// `kernels` was called `batch_norm` once, and had two values; runs have it in their config.
+/// The key `kernels` was `batch_norm` before, with two values; older runs have it in their config.
 #[test]
 fn the_key_that_kernels_replaced_is_refused_with_the_new_one() {
     let why = "unknown field `batch_norm`: the key is `kernels` now, with `winograd` for `kernel` \
@@ -185,7 +185,7 @@ fn impossible_combinations_are_refused_before_anything_is_loaded() {
     assert!(refusal(&["data.validation=60000"]).contains("leaves none of the 60000"));
 }
 
-/// An empty value leaves a key out, and what is said of a key that does not exist stays an error.
+/// An empty value leaves a key out; a key that does not exist is still an error.
 #[test]
 fn an_override_without_a_value_leaves_the_key_out() {
     let mut expected = quickstart();
@@ -198,7 +198,7 @@ fn an_override_without_a_value_leaves_the_key_out() {
     assert!(refusal(&["optimizer.name="]).contains("missing field `name`"));
 }
 
-/// The quickstart's SGD has momentum, which AdamW has not.
+/// The quickstart's SGD has momentum, which AdamW does not have.
 #[test]
 fn another_optimizer_or_schedule_leaves_the_keys_of_the_first_one() {
     for name in ["sgd", "adam", "adamw", "rmsprop"] {
@@ -214,14 +214,14 @@ fn another_optimizer_or_schedule_leaves_the_keys_of_the_first_one() {
     let falls = Config::load(Some(best.as_ref()), &set(&falls)).unwrap();
     assert_eq!(falls.schedule.final_factor, 0.1);
 
-    // What is asked for itself is not dropped, in whatever order.
+    // A key that is set itself is not dropped, in either order.
     for order in [[0, 1], [1, 0]] {
         let asked = order.map(|it| ["optimizer.name=adamw", "optimizer.momentum=0.5"][it]);
         assert!(refusal(&asked).contains("the optimizer adamw has no momentum"), "{order:?}");
     }
 }
 
-/// Names go through a config as they are; what this build lacks is known when it is asked for.
+/// Every name is valid in a config; a device that this build lacks is an error when it is chosen.
 #[test]
 fn devices_are_found_by_name() {
     for name in ["auto", "wgpu", "wgpu:1", "vulkan:0", "flex", "ndarray"] {
@@ -242,12 +242,12 @@ fn devices_are_found_by_name() {
     assert_ne!(auto.found.kind, device::Kind::SoftwareGpu, "only ever taken by name");
     assert!(auto.reason.unwrap().starts_with("auto: "));
     if cfg!(all(feature = "ndarray", not(feature = "_cube"))) {
-        assert_eq!(auto.found.name, "ndarray", "a build with ndarray was asked for ndarray");
+        assert_eq!(auto.found.name, "ndarray", "`auto` prefers ndarray in a build with it");
     }
 }
 
 /// Ten steps from the same seed, on every device of this machine: the losses agree step by step.
-/// Rounding grows with each step; wrong kernels do not agree at all.
+/// Rounding errors grow with each step; with wrong kernels the losses do not agree at all.
 #[test]
 fn every_device_takes_the_same_steps() {
     let config = quickstart();
@@ -273,7 +273,7 @@ fn batch_norm_kernels_train_as_burns_operations_do() {
     }
 }
 
-/// The loss of every one of some steps, on synthetic images in batches of 32.
+/// The loss of each step, on synthetic images in batches of 32.
 fn losses(config: &Config, steps: usize, device: &Device) -> Vec<f32> {
     let device = device.clone().autodiff();
     let data = FashionMnist::synthetic();
@@ -299,7 +299,7 @@ fn assert_near(device: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     }
 }
 
-/// The mean over all images, not over the batches: the last one is smaller.
+/// The mean is over all images, not over the batches: the last batch is smaller.
 #[test]
 fn an_evaluation_counts_every_image_once() {
     let config = quickstart();
@@ -317,9 +317,9 @@ fn an_evaluation_counts_every_image_once() {
     assert!((found.loss - loss).abs() < 1e-5, "{} and {loss}", found.loss);
 }
 
-/// By hand: three images are taken for the classes p. Mixed with images of class p, at shares of their
-/// own of .7, .3 and one half: none is right, all are, and all are, for at one half both classes are the
-/// main one.
+/// By hand: three images are predicted as the classes p and mixed with images of class p. With own
+/// shares of .7, .3 and one half, the correct predictions are none, all, and all: at one half,
+/// either class is correct.
 #[test]
 fn a_mixed_image_counts_for_the_class_with_the_larger_share() {
     let config = quickstart();
@@ -329,7 +329,7 @@ fn a_mixed_image_counts_for_the_class_with_the_larger_share() {
     let batch = BatchLoader::new(&images, 3, &device).epoch(0).next().unwrap().unwrap();
     let logits = classifier.network.forward(batch.images.clone());
     let taken_for = logits.argmax(1).flatten::<1>(0, 1);
-    // From 0 to 9, and never the class that was predicted.
+    // From 0 to 9, and never the predicted class.
     let other = (taken_for.clone() + 1).remainder_scalar(10);
     let correct = |own: &Tensor<1, Int>, mixed: &Tensor<1, Int>, share| {
         let mix = Mix { labels: mixed.clone(), share };
@@ -340,6 +340,6 @@ fn a_mixed_image_counts_for_the_class_with_the_larger_share() {
     assert_eq!(found, [0.0, 3.0, 3.0]);
     let found = [0.7, 0.3, 0.5].map(|share| correct(&taken_for, &other, share));
     assert_eq!(found, [3.0, 0.0, 3.0]);
-    // An image with one of its own class counts once.
+    // An image mixed with one of its own class counts once.
     assert_eq!(correct(&taken_for, &taken_for, 0.5), 3.0);
 }

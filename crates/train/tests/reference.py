@@ -1,8 +1,8 @@
-"""Makes reference.json: what PyTorch's schedules, optimizers, clipping, loss and averages give.
+"""Makes reference.json: results of PyTorch's schedules, optimizers, clipping, loss and averages.
 
 Made with Python 3.11 and torch 2.15.0: python reference.py > reference.json
 
-Everything is computed in float64. What goes in is a multiple of 1/64, which float32 holds exactly.
+Everything is computed in float64. Inputs are multiples of 1/64, which are exact in float32.
 """
 
 import json
@@ -14,20 +14,20 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 def formula(shape, phase):
-    """Numbers that look random."""
+    """Pseudo-random numbers."""
     index = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
     values = torch.sin(index * 1.7 + phase) + 0.3 * torch.cos(index * 0.31)
     return (torch.round(values * 64) / 64).reshape(shape)
 
 
 def rounded(value):
-    """The tensor's or the number's nine first digits, which are more than float32 has."""
+    """The tensor or number with nine digits, which are more than float32 has."""
     if isinstance(value, torch.Tensor):
         return [rounded(number) for number in value.detach().flatten().tolist()]
     return float(f"{value:.9g}")
 
 
-# The schedules: each step's factor.
+# The schedules: the factor of each step.
 
 STEPS = 20
 WARMUP = 4
@@ -54,7 +54,7 @@ def warmed_up(make):
 
 
 def step(start):
-    """At 50 % and 75 % of the run: in the steps of a schedule that starts later."""
+    """Milestones at 50 % and 75 % of the run, for a schedule that begins at step `start`."""
     milestones = [STEPS // 2 - start, STEPS * 3 // 4 - start]
     return lambda optimizer: lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
 
@@ -84,8 +84,8 @@ def schedules():
         "warmup_cosine": warmed_up(cosine(WARMUP)),
         "warmup_linear": warmed_up(linear(WARMUP)),
         "one_cycle": factors(one_cycle(STEPS, 6)),
-        # PyTorch has the phases end in their last steps. With one step more in the rise, they end
-        # where the next ones begin, as in the other schedules.
+        # PyTorch's phases end in their last steps. With one step more in the rise, they end where
+        # the next phases begin, as in the other schedules.
         "one_cycle_of_a_step_more": factors(one_cycle(STEPS + 1, 7)),
     }
 
@@ -96,7 +96,7 @@ SHAPES = {"weight": [3, 2], "bias": [3]}
 
 
 def tensors(phase):
-    """One for every parameter; none is the beginning of another."""
+    """One tensor for each parameter; none is a prefix of another."""
     return {name: formula(shape, phase + 0.4 * len(shape)) for name, shape in SHAPES.items()}
 
 
@@ -152,7 +152,7 @@ def optimizers():
     }
 
 
-# Clipping: the first of the gradients above.
+# Clipping of the first of the gradients above.
 
 
 def clip(max_norm):
@@ -164,7 +164,7 @@ def clip(max_norm):
     return {"max_norm": max_norm, "norm": rounded(norm.item()), "gradients": listed(gradients)}
 
 
-# The loss: labels, or two of them with a share each; and its gradient with respect to the logits.
+# The loss of labels, or of two label sets with a share each, and its gradient for the logits.
 
 LOGITS = formula([4, 3], 2.0) * 3
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -197,7 +197,7 @@ def losses():
     }
 
 
-# The average: of one weight, after each of its values.
+# The average of one weight, after each of its values.
 
 
 def average():

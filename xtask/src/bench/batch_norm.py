@@ -1,10 +1,10 @@
-"""PyTorch's batch normalization on the shapes of `cargo xtask bench batch-norm`, in its JSON.
+"""Times PyTorch's batch normalization on the shapes of `cargo xtask bench batch-norm`.
 
     python batch_norm.py [cpu|cuda] [--relu] > torch.json
 
-Made for torch 2.15.0. As there, the time of a pass is the median of repeated runs, and the gradient
-of the output exists before the clock starts. On a GPU, fused implementations (cuDNN, native) are
-PyTorch's own choice.
+Made for torch 2.15.0. As in that benchmark, which has the same JSON format, the time of a pass is
+the median of repeated runs, and the gradient of the output is made before the clock starts. On a
+GPU, PyTorch chooses the fused implementation (cuDNN or native).
 """
 
 import json
@@ -30,8 +30,8 @@ SHAPES = [
     (64, 96, 24, 24),
     (256, 248, 3, 3),
 ]
-VALUES = 1 << 26  # that a shape's runs take at least
-FORWARD, BACKWARD = 3, 5  # how often the minimal passes read or write the tensor
+VALUES = 1 << 26  # target number of values over all rounds
+FORWARD, BACKWARD = 3, 5  # lowest number of reads or writes of the tensor
 
 device = "cuda" if "cuda" in sys.argv else "cpu"
 relu = "--relu" in sys.argv

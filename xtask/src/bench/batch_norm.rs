@@ -1,4 +1,4 @@
-//! The batch norm kernels beside Burn's own operation and a plain copy.
+//! Benchmarks the batch norm kernels against Burn's own operation and a plain copy.
 
 use std::{cell::Cell, time::Duration};
 
@@ -22,7 +22,7 @@ use train::device::Found;
 
 use super::{finish, medians, timed};
 
-/// Batch norms as they stand in networks, at the batch sizes that these are trained with.
+/// Batch norm layers of networks, at the batch sizes used in training.
 const SHAPES: [(&str, &[usize]); 15] = [
     ("LeNet-BN bn1", &[256, 6, 24, 24]),
     ("LeNet-BN bn2", &[256, 16, 8, 8]),
@@ -41,18 +41,19 @@ const SHAPES: [(&str, &[usize]); 15] = [
     ("DenseNet 96 px, last", &[256, 248, 3, 3]),
 ];
 
-/// Values that a round takes at least: a shape of few values is run more often.
+/// The target number of values over all rounds: small shapes run for more rounds.
 const VALUES: usize = 1 << 26;
 
-/// How often the tensor is read or written at the least: for the statistics, to be normalized, the
-/// output; the input and the gradient twice, the input's gradient.
+/// The lowest number of times that a pass reads or writes the tensor. Forward: reads the input for
+/// the statistics and for the normalization, writes the output. Backward: reads the input and the
+/// gradient twice each, writes the gradient of the input.
 const FORWARD: usize = 3;
 const BACKWARD: usize = 5;
 
-/// What is measured of every shape.
+/// What to measure for every shape.
 #[derive(Clone, Copy)]
 pub struct What {
-    /// The kernels only.
+    /// Only the kernels.
     pub alone: bool,
     /// With a ReLU after the normalization.
     pub relu: bool,
@@ -65,20 +66,20 @@ struct Row {
     layout: &'static str,
     pass: &'static str,
     kernel_ms: f64,
-    /// Burn's operation.
+    /// The time of Burn's operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference_ms: Option<f64>,
     /// How many times as fast the kernel is.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<f64>,
-    /// The bytes of the minimal passes in the kernel's time.
+    /// The bytes of the minimal passes per second of kernel time.
     gbps: f64,
-    /// Those as a share of what a copy of the same tensor moves in its time.
+    /// `gbps` as a share of the rate at which a copy moves the same tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
     copy_share: Option<f64>,
 }
 
-/// Times forward and backward of every shape in both layouts, in f32, on random values.
+/// Times the forward and backward pass of every shape in both layouts, in f32, on random values.
 pub fn run(found: &Found, what: What, json: bool) {
     let mut rows = Vec::new();
     if !json {
@@ -163,8 +164,8 @@ fn measure(
     let statistics = kernel();
     let BatchNormTrain { output, variance, .. } = reference();
 
-    // As in training, nobody else holds the gradient that comes in. It is made before the forward pass,
-    // so that the passes follow each other.
+    // As in training, the incoming gradient has no other owner. It is made before the forward pass,
+    // so that the backward pass follows the forward pass directly.
     let gradient = Cell::new(None);
     let with_gradient = |forward: &dyn Fn() -> Duration| {
         gradient.set(Some(source.tensor()));
@@ -245,9 +246,9 @@ fn is_cpu(tensor: &DispatchTensor) -> bool {
     }
 }
 
-/// A tensor of a shape, made anew whenever asked for, with the same random values.
+/// Makes new tensors of one shape with the same random values.
 struct Source {
-    /// In the order of memory.
+    /// In memory order.
     values: Tensor<4>,
     shape: &'static [usize],
     channels_last: bool,
@@ -276,8 +277,8 @@ impl Source {
     }
 }
 
-/// One read and one write of every value, as fast as the machine does it: on a GPU an elementwise
-/// kernel, on the CPU a copy by all threads.
+/// Times one read and one write of every value at the machine's full rate: an element-wise kernel
+/// on a GPU, a copy by all threads on the CPU.
 fn copy(source: &Source, host: &mut Option<[Vec<f32>; 2]>, device: &Device) -> Duration {
     match host {
         None => timed(device, || source.values.clone() * 1.0),

@@ -1,4 +1,5 @@
-//! The convolution kernels, layer by layer, beside what the processor multiplies and adds at the most.
+//! Benchmarks the convolution kernels, layer by layer, and compares them with the processor's peak
+//! FLOP/s.
 
 use std::{cell::Cell, time::Duration};
 
@@ -22,7 +23,7 @@ struct Shape {
     batch: usize,
     /// Channels of the images and of the output.
     channels: [usize; 2],
-    /// Pixels of a side of the images, and of the window.
+    /// Side length of the images in pixels, and kernel size.
     size: usize,
     window: usize,
     stride: usize,
@@ -38,8 +39,8 @@ const fn shape(
     Shape { name, batch, channels: [inputs, outputs], size, window, stride, padding }
 }
 
-/// Layers as they stand in networks: every kind of window, images of many sizes, few and many channels.
-/// ResNet-18 and DenseNet for images of 96 pixels, AlexNet, VGG and ResNet-50 of 224.
+/// Layers of networks, with every kernel size, many image sizes, few and many channels. ResNet-18
+/// and DenseNet are for images of 96 pixels; AlexNet, VGG and ResNet-50 for 224.
 const SHAPES: [Shape; 22] = [
     shape("lenet-conv1", [256, 1, 28], 6, [5, 1, 0]),
     shape("lenet-conv2", [256, 6, 12], 16, [5, 1, 0]),
@@ -65,11 +66,10 @@ const SHAPES: [Shape; 22] = [
     shape("one-image", [1, 64, 56], 64, [3, 1, 1]),
 ];
 
-/// Multiplications and additions that the rounds of a pass make at least: a small layer is run more
-/// often.
+/// The target number of FLOPs over all rounds of a pass: small layers run for more rounds.
 const FLOPS: f64 = 1e11;
 
-/// What is computed.
+/// A pass of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Pass {
@@ -85,22 +85,23 @@ struct Row {
     pass: Pass,
     algorithm: &'static str,
     ms: f64,
-    /// What the direct sum multiplies and adds, whatever the algorithm does, per second.
+    /// The FLOPs of direct convolution per second, also if the algorithm needs fewer.
     gflops: f64,
-    /// The most that the processor did in the same rounds, and the share of it.
+    /// The processor's peak, measured in the same rounds.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_gflops: Option<f64>,
+    /// `gflops` as a share of the peak.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_share: Option<f64>,
 }
 
 impl Shape {
-    /// Pixels of a side of the output.
+    /// Returns the side length of the output in pixels.
     fn output(&self) -> usize {
         (self.size + 2 * self.padding - self.window) / self.stride + 1
     }
 
-    /// What the direct sum multiplies and adds.
+    /// Returns the FLOPs of direct convolution.
     fn flops(&self) -> f64 {
         let [inputs, outputs] = self.channels;
         let (positions, window) = (self.batch * self.output().pow(2), self.window.pow(2));
@@ -108,22 +109,24 @@ impl Shape {
     }
 }
 
-/// Times all passes of every shape whose name has `part` in it, in f32, on random values, with the
-/// channels last in memory as between the layers of a network.
+/// Times all passes of every shape whose name contains `part`, in f32, on random values, in the
+/// channels-last layout, which the layers of a network use.
 ///
 /// # Errors
 ///
-/// If the device is not the CPU, or no shape has such a name.
+/// If the device is not the CPU, or no shape's name contains `part`.
 pub fn run(found: &Found, part: &str, json: bool) -> Result<(), Error> {
     if found.kind != Kind::Cpu {
         let why =
-            format!("these kernels are for the CPU, not for {}: try --device flex", found.name);
+            format!("the convolution kernels need a CPU, not {}: use --device flex", found.name);
         return Err(Error::Usage(why));
     }
     let shapes: Vec<_> = SHAPES.into_iter().filter(|shape| shape.name.contains(part)).collect();
     if shapes.is_empty() {
         let names = SHAPES.map(|shape| shape.name).join(", ");
-        return Err(Error::Usage(format!("no shape has a name with `{part}` in it: {names}")));
+        return Err(Error::Usage(format!(
+            "no shape's name contains `{part}`; the shapes: {names}"
+        )));
     }
     let peak = Peak::of_processor();
     let mut rows = Vec::new();
@@ -131,7 +134,7 @@ pub fn run(found: &Found, part: &str, json: bool) -> Result<(), Error> {
         let threads = rayon::current_num_threads();
         let instructions = peak.map_or("none measured", |peak| peak.instructions);
         println!(
-            "{}, {threads} threads: medians of interleaved rounds; peak: the fastest of as many of \
+            "{}, {threads} threads: medians of interleaved rounds; peak: the fastest round of \
              multiply-adds in registers, {instructions}",
             found.name
         );
@@ -198,10 +201,11 @@ fn measure(shape: Shape, peak: Option<Peak>, device: &Device) -> Vec<Row> {
             Pass::InputGradient => gradients(winograd, true).input,
             Pass::WeightGradient => gradients(winograd, false).weight,
         };
-        gradient.get().expect("asked for")
+        gradient.get().expect("this gradient was requested")
     };
-    // The gradient of the images themselves is not asked for in training. Winograd's algorithm is taken
-    // where it is faster; elsewhere both are the direct sum, with the same bits.
+    // Training does not need the gradient of the network's input images. Winograd's algorithm is
+    // used only where it is faster; elsewhere both options run direct convolution and give the same
+    // bits.
     let values = |tensor| Tensor::<4>::from_dispatch(tensor).into_data();
     let passes = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient].map(|pass| {
         let direct = pass != Pass::InputGradient || inputs > 3;
@@ -217,7 +221,7 @@ fn measure(shape: Shape, peak: Option<Peak>, device: &Device) -> Vec<Row> {
         timed(device, || compute(pass, winograd == 1))
     };
     let rounds = (FLOPS / shape.flops()).clamp(7.0, 101.0) as usize;
-    // Not its median: nothing but another program makes it slower.
+    // Not the median: only other programs can slow this work down.
     let fastest = Cell::new(Duration::MAX);
     let [_, times @ ..] = medians(
         rounds,
@@ -258,7 +262,7 @@ fn measure(shape: Shape, peak: Option<Peak>, device: &Device) -> Vec<Row> {
 mod tests {
     use super::*;
 
-    /// ResNet-18's stem: 48 x 48 positions of 7 x 7 pixels to 64 channels.
+    /// ResNet-18's stem: 48 x 48 output pixels, 7 x 7 kernel, 64 output channels.
     #[test]
     fn what_a_layer_multiplies_is_counted() {
         let stem = SHAPES.iter().find(|shape| shape.name == "resnet18-stem").unwrap();

@@ -1,4 +1,4 @@
-//! Whether the images reach the network faster than it takes them in.
+//! Benchmarks whether batch loading is faster than the training step that uses the batches.
 
 use fashion_mnist::{Batch, BatchLoader, FashionMnist, Split};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use train::{
 use super::{medians, timed};
 
 const BATCH_SIZE: usize = 256;
-/// Batches to a turn.
+/// Batches per turn.
 const BATCHES: usize = 8;
 const ROUNDS: usize = 15;
 
@@ -25,8 +25,9 @@ struct Row {
     share_of_step: f64,
 }
 
-/// Times batches of 28 and of 96 pixels, and LeNet-BN's training step on batches that are there
-/// already, with this project's batch norm kernels and with Burn's operations. The images are synthetic; their number and form are Fashion-MNIST's.
+/// Times the loading of batches of 28 and of 96 pixels, and LeNet-BN's training step on loaded
+/// batches with this project's batch norm kernels and with Burn's operations. The images are
+/// synthetic, in the number and shape of Fashion-MNIST's.
 pub fn run(found: &Found, json: bool) -> Result<(), Error> {
     let device = found.device.clone().autodiff();
     let data = FashionMnist::synthetic();

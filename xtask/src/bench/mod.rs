@@ -1,4 +1,4 @@
-//! Measurements. What is compared is measured in turns, in one run, and told by its median.
+//! Benchmarks. Compared pieces of work take turns in one run; the reported times are medians.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ mod peak;
 pub mod prediction;
 pub mod train;
 
-/// How long each of the pieces of work takes, as it tells itself: the median of `rounds`, in each
-/// of which every piece has its turn, after one round that does not count.
+/// Returns the median time of each piece of work over `rounds` rounds, after one warm-up round.
+/// Every piece runs once per round and returns its own time.
 fn medians<const N: usize>(
     rounds: usize,
     mut work: [&mut dyn FnMut() -> Duration; N],
@@ -32,7 +32,7 @@ fn medians<const N: usize>(
     })
 }
 
-/// How long the work takes until the device has done all of it.
+/// Returns the time of the work until the device has finished it.
 fn timed<R>(device: &Device, work: impl FnOnce() -> R) -> Duration {
     let start = Instant::now();
     let result = work();
@@ -42,7 +42,7 @@ fn timed<R>(device: &Device, work: impl FnOnce() -> R) -> Duration {
     time
 }
 
-/// Waits until the device has done all that it was told to.
+/// Waits until the device has finished all its work.
 fn finish(device: &Device) {
     device.sync().expect("a device that works");
 }

@@ -1,34 +1,33 @@
-//! How fast a processor multiplies and adds at the most: fused multiply-adds in registers alone, on all
-//! threads.
+//! Measures the processor's peak FLOP/s: fused multiply-adds on registers only, on all threads.
 
 use std::time::{Duration, Instant};
 
-/// Multiply-adds that wait for nothing: each instruction has a register of its own to add to, and there
-/// are more than the processor has under way at once.
+/// The number of independent accumulator registers: more than the number of multiply-adds that the
+/// processor has in flight, so that none waits for another.
 const REGISTERS: usize = 12;
 
-/// A few milliseconds.
+/// Iterations of the loop, which takes a few milliseconds.
 #[cfg(target_arch = "x86_64")]
 const ITERATIONS: usize = 1 << 20;
 #[cfg(not(target_arch = "x86_64"))]
 const ITERATIONS: usize = 0;
 
-/// The vector instructions that are timed.
+/// The vector instructions to time.
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
-    /// Their name.
+    /// The name of the instruction set.
     pub instructions: &'static str,
     lanes: usize,
     run: fn(),
 }
 
 impl Peak {
-    /// Of the widest vectors that this processor has; none for processors other than x86-64 with AVX2
-    /// and FMA.
+    /// Returns the widest vector instructions of this processor; `None` for processors other than
+    /// x86-64 with AVX2 and FMA.
     pub fn of_processor() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         {
-            // As the kernels ask.
+            // The kernels check for the same features.
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
                 return Some(Self { instructions: "AVX-512", lanes: 16, run: avx512 });
             }
@@ -39,14 +38,14 @@ impl Peak {
         None
     }
 
-    /// The time that all threads take for some multiply-adds each.
+    /// Times the loop of multiply-adds on all threads.
     pub fn time(self) -> Duration {
         let start = Instant::now();
         rayon::broadcast(|_| (self.run)());
         start.elapsed()
     }
 
-    /// What that comes to: multiplications and additions per second.
+    /// Converts the time of the loop to FLOP/s.
     pub fn flops(self, time: Duration) -> f64 {
         let threads = rayon::current_num_threads();
         (2 * threads * ITERATIONS * REGISTERS * self.lanes) as f64 / time.as_secs_f64()
@@ -56,12 +55,12 @@ impl Peak {
 #[cfg(target_arch = "x86_64")]
 macro_rules! multiply_add {
     ($register:literal) => {
-        // SAFETY: only registers are changed, and all of them are listed. The processor has the
-        // instructions, as `of_processor` asked.
+        // SAFETY: the code changes only registers, and all of them are declared as clobbered.
+        // `of_processor` has checked that the processor has the instructions.
         unsafe {
             std::arch::asm!(
                 ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13",
-                "vxorps xmm\\n, xmm\\n, xmm\\n", // the whole of the wider register
+                "vxorps xmm\\n, xmm\\n, xmm\\n", // clears the whole wider register
                 ".endr",
                 "2:",
                 ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",

@@ -1,4 +1,4 @@
-//! What folding the batch normalization is worth in prediction.
+//! Benchmarks prediction with folded and unfolded batch normalization.
 
 use burn::tensor::{Distribution, Tensor};
 use models::{Architecture, ConvNet, Preset};
@@ -20,7 +20,8 @@ struct Row {
     speedup: f64,
 }
 
-/// Times a batch of 224 x 224 pixels through each network, folded and unfolded in turn.
+/// Times the prediction of a batch of 224 x 224 pixels by each network, folded and unfolded in
+/// turn.
 pub fn run(found: &Found, json: bool) {
     let device = &found.device;
     let images = Tensor::<4>::random([BATCH, 3, 224, 224], Distribution::Normal(0.0, 1.0), device);

@@ -3,16 +3,17 @@
     python train.py NETWORK PRESET --batch B --size S --threads N --device cpu|gpu
                     [--channels-last] [--compile] [--tf32]
 
-It prints a line of JSON about itself. Then it reads commands, a line each, and answers each with a line of
-JSON; in between it waits and computes nothing.
+It prints a line of JSON that describes itself. Then it reads commands, one per line, and answers
+each with a line of JSON. Between commands it waits and computes nothing.
 
     warm-up WORK SECONDS   prepares `training` or `prediction`: {"seconds": of a step}
-    round STEPS            does so many steps: {"seconds": of all, "value": the loss, or the mean logit}
+    round STEPS            runs the steps: {"seconds": of all, "value": the loss, or the mean logit}
 
-Needs torch and torchvision, and numpy. Made for torch 2.15.0. The networks are those that the tests of the
-`models` crate are made with. As in Rust, the optimizer is SGD with learning rate .01 and momentum .9
-(PyTorch's fused one: all weights in one pass), and prediction has its batch normalization folded into the
-convolutions. On a GPU, cuDNN tries its algorithms and keeps the fastest.
+Needs torch, torchvision and numpy. Made for torch 2.15.0. The networks are those that make the
+expected numbers for the tests of the `models` crate. As in Rust, the optimizer is SGD with learning
+rate .01 and momentum .9 (PyTorch's fused one: all weights in one pass), and prediction has its
+batch normalization folded into the convolutions. On a GPU, cuDNN tries its algorithms and keeps the
+fastest.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import sys
 import time
 from pathlib import Path
 
-# Only answers go there.
+# stdout is reserved for answers.
 ANSWERS, sys.stdout = sys.stdout, sys.stderr
 TESTS = Path(__file__).resolve().parents[3] / "crates" / "models" / "tests"
 
@@ -51,25 +52,25 @@ def choose_device(kind):
     if torch.backends.mps.is_available():
         return "mps"
     raise RuntimeError(
-        "this PyTorch finds no GPU: install one that is built for this machine's, or compare on the CPU "
-        "with `--device flex`")
+        "PyTorch finds no GPU: install a build for this machine's GPU, or compare on the CPU with "
+        "`--device flex`")
 
 
 def build(network, preset):
-    """The network with fresh weights, and the channels and classes that its preset has."""
+    """Returns the network with new weights, and the channels and classes of its preset."""
     channels, classes = reference.PRESETS[preset]
     if preset == "d2l":
-        # These have the dropout that the tests' reference leaves out.
+        # These have dropout, which the tests' reference leaves out.
         return d2l.build(getattr(d2l, network), "sequential", d2l.FULL), channels, classes
     builder, *_ = reference.NETWORKS[f"{preset}/{network}"]
     return builder(channels, classes), channels, classes
 
 
 def folded(network):
-    """The network with its batch normalization in the convolutions before it, where torch.fx can."""
+    """Returns the network with batch normalization folded, if torch.fx can."""
     try:
         return torch.fx.experimental.optimization.fuse(network.eval())
-    except Exception as error:  # whatever keeps fx from following the network
+    except Exception as error:  # torch.fx cannot trace every network
         print(f"not folded: {error}", file=sys.stderr)
         return network.eval()
 
@@ -142,7 +143,7 @@ class Bench:
         return self.clock() - start, value
 
     def warm_up(self, work, least):
-        self.step = None  # lets go of the last work's memory
+        self.step = None  # frees the memory of the last work
         self.step = {"training": self.training, "prediction": self.prediction}[work]()
         self.timed(1)
         times, start = [], time.perf_counter()
@@ -185,7 +186,7 @@ try:
 
     bench = Bench(options)
 except ImportError as error:
-    answer(error=f"{error} (needed: `{sys.executable} -m pip install torch torchvision numpy`)")
+    answer(error=f"{error} (to install: `{sys.executable} -m pip install torch torchvision numpy`)")
 except Exception as error:
     answer(error=first_line(error))
 else:

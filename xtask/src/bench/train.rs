@@ -1,7 +1,7 @@
-//! Training steps and prediction of whole networks; beside PyTorch, if asked.
+//! Benchmarks training steps and prediction of whole networks, optionally against PyTorch.
 //!
-//! Each side is a process of its own, this program's as well, so that the memory of each is its own,
-//! and threads are what they were told to be. They take turns: one computes while the others wait.
+//! Each side runs in its own process, this program's side too, so that each has its own memory and
+//! the requested number of threads. The sides take turns: one computes while the others wait.
 
 use std::{
     env,
@@ -18,7 +18,7 @@ use models::{
     Architecture::{self, *},
     ConvNet, NetworkConfig, Preset,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use train::{DeviceName, Error};
 
 use side::{Introduction, Side, Variant};
@@ -27,7 +27,7 @@ mod machine;
 mod side;
 mod worker;
 
-/// What is measured without further arguments.
+/// The default cases.
 const CASES: [Case; 15] = [
     case(LeNet, Preset::D2l, 28, 256),
     case(LeNetBn, Preset::D2l, 28, 256),
@@ -46,13 +46,13 @@ const CASES: [Case; 15] = [
     Case { works: &[Work::Prediction], ..case(ResNet50, Preset::Imagenet, 224, 8) },
 ];
 
-/// Images of a batch of a network that is not among them.
+/// The batch size for a network that is not in `CASES`.
 const BATCH: usize = 32;
 
 /// Seconds of warm-up, after the first step.
 const WARM_UP: f64 = 1.0;
 
-/// The share of a processor that a side may use while it waits, before a note says so.
+/// The share of a processor that a waiting side may use; above it, a note reports the share.
 const WAITING: f64 = 0.02;
 
 /// A network on batches of one size.
@@ -60,18 +60,18 @@ const WAITING: f64 = 0.02;
 struct Case {
     network: Architecture,
     preset: Preset,
-    /// Pixels of a side of the images.
+    /// Side length of the images in pixels.
     size: usize,
-    /// Images of a batch.
+    /// Images per batch.
     batch: usize,
     works: &'static [Work],
 }
 
-/// What a network does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+/// The kind of work that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-enum Work {
-    /// Forward with its batch normalization folded.
+pub enum Work {
+    /// Forward, with folded batch normalization.
     Prediction,
     /// Forward, cross entropy, backward, and a step of SGD with momentum.
     Training,
@@ -80,40 +80,40 @@ enum Work {
 /// What to measure.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Only this network; one that is not in the list with the preset of its own.
+    /// Only this network; one that is not among the default cases gets its first preset.
     #[arg(long)]
     network: Option<Architecture>,
     /// Only this preset.
     #[arg(long)]
     preset: Option<Preset>,
-    /// Images of a batch.
+    /// Images per batch.
     #[arg(long)]
     batch: Option<NonZeroUsize>,
-    /// Pixels of a side of the images.
+    /// Side length of the images in pixels.
     #[arg(long)]
     size: Option<NonZeroUsize>,
     /// Only training or only prediction.
     #[arg(long)]
     work: Option<Work>,
-    /// Threads of each side on a CPU; as many as the machine runs at once, if not given.
+    /// Threads of each side on a CPU [default: as many as the machine runs in parallel].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
-    /// Rounds, in each of which every side has its turn.
+    /// Rounds; every side has one turn in each.
     #[arg(long, default_value = "7")]
     rounds: NonZeroUsize,
-    /// Seconds of a turn; at least one step is done.
+    /// Seconds per turn; a turn has at least one step.
     #[arg(long, default_value = "2", value_parser = seconds)]
     seconds: f64,
-    /// Compares with the PyTorch of this Python, which needs torch, torchvision and numpy.
+    /// Compares with the PyTorch of this Python interpreter (torch, torchvision and numpy).
     #[arg(long, value_name = "PYTHON")]
     against: Option<PathBuf>,
-    /// Also with networks that torch.compile has compiled.
+    /// Also compares with networks compiled by torch.compile.
     #[arg(long, requires = "against")]
     compile: bool,
-    /// Compares on a busy machine too, and says so.
+    /// Compares even on a busy machine, and adds a note about it.
     #[arg(long, requires = "against")]
     anyway: bool,
-    /// Is one side of a comparison.
+    /// Runs as one side of a comparison.
     #[arg(long, hide = true)]
     worker: bool,
 }
@@ -128,7 +128,7 @@ const fn case(network: Architecture, preset: Preset, size: usize, batch: usize) 
 }
 
 impl Case {
-    /// The network's config, as its preset has it.
+    /// Returns the config of the network in this preset.
     fn config(&self) -> NetworkConfig {
         self.network.config(self.preset).expect("checked when the case was made")
     }
@@ -151,8 +151,8 @@ impl Case {
         let trains = self.works.contains(&Work::Training);
         if trains && self.batch == 1 && self.network.has_batch_norm(self.preset) {
             return Err(Error::Usage(format!(
-                "{} normalizes batches and cannot train on a batch of one image: give a larger --batch, \
-                 or --work prediction",
+                "{} has batch normalization and cannot train on a batch of one image: use a larger \
+                 --batch, or --work prediction",
                 self.network
             )));
         }
@@ -161,7 +161,7 @@ impl Case {
 }
 
 impl Work {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Prediction => "prediction",
             Self::Training => "training",
@@ -178,7 +178,7 @@ impl Arguments {
         };
         let mut cases: Vec<Case> = CASES.into_iter().filter(is_asked).collect();
         if cases.is_empty() {
-            let network = network.expect("every preset has cases");
+            let network = network.expect("every preset is among the cases");
             let preset = preset.or_else(|| network.presets().next()).expect("each has a preset");
             let image = network.image(preset);
             let [_, size, _] = image.map_err(|error| Error::Usage(error.to_string()))?;
@@ -203,51 +203,51 @@ impl Arguments {
     }
 }
 
-/// One line of the table: what a network does on this side.
-#[derive(Debug, Serialize)]
-struct Row {
-    network: String,
-    preset: String,
-    size: usize,
-    batch: usize,
-    work: Work,
+/// A row of the table: the result of one network and one kind of work.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Row {
+    pub network: String,
+    pub preset: String,
+    pub size: usize,
+    pub batch: usize,
+    pub work: Work,
     #[serde(flatten)]
-    measured: Measured,
-    /// The share of the processors that others used before the first round, from 0 to 1.
+    pub measured: Measured,
+    /// The share of the processors that other programs used before the first round, from 0 to 1.
     in_use: Option<f64>,
     notes: Vec<String>,
-    against: Vec<Comparison>,
+    pub against: Vec<Comparison>,
 }
 
-/// What a side has measured.
-#[derive(Debug, Serialize)]
-struct Measured {
-    program: String,
+/// The measurements of a side.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Measured {
+    pub program: String,
     #[serde(flatten)]
-    introduction: Introduction,
-    images_per_second: Rates,
-    /// The most memory that the process has held so far, on the host, in MiB. Prediction comes first.
-    peak_memory_mib: Option<f64>,
+    pub introduction: Introduction,
+    pub images_per_second: Rates,
+    /// The peak host memory of the process so far, in MiB. Prediction is measured before training.
+    pub peak_memory_mib: Option<f64>,
     steps_per_round: usize,
 }
 
-/// The other side, and how many times as fast this one is.
-#[derive(Debug, Serialize)]
-struct Comparison {
+/// The other side, and how many times as fast this side is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Comparison {
     #[serde(flatten)]
-    measured: Measured,
-    /// Of the best rounds.
-    ratio: f64,
-    /// The lowest and the highest of all rounds, of turns that followed each other.
-    ratios: [f64; 2],
+    pub measured: Measured,
+    /// The ratio of the best rounds.
+    pub ratio: f64,
+    /// The lowest and the highest ratio of two turns in the same round.
+    pub ratios: [f64; 2],
 }
 
-#[derive(Debug, Serialize)]
-struct Rates {
-    best: f64,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rates {
+    pub best: f64,
     median: f64,
     lowest: f64,
-    /// Of each round, in their order.
+    /// The rates of all rounds, in order.
     all: Vec<f64>,
 }
 
@@ -261,16 +261,16 @@ impl Rates {
     }
 }
 
-/// A side under way in one work.
+/// A side, and its progress in one kind of work.
 struct Turn {
     side: Side,
     steps: usize,
     rates: Vec<f64>,
-    /// Seconds that it waited, and seconds of processor time that it used meanwhile.
+    /// Seconds that the side waited, and processor seconds that it used while it waited.
     waited: [f64; 2],
 }
 
-/// Measures every case, and prints each line as it is known.
+/// Measures every case, and prints each row when it is complete.
 pub fn run(arguments: &Arguments, device: &DeviceName, json: bool) -> Result<(), Error> {
     let cases = arguments.cases()?;
     if arguments.worker {
@@ -287,7 +287,7 @@ pub fn run(arguments: &Arguments, device: &DeviceName, json: bool) -> Result<(),
         })
     });
     if json {
-        // Also those before a failure.
+        // Also prints the rows before a failure.
         println!("{}", serde_json::to_string_pretty(&rows).expect("plain values are JSON"));
     }
     outcome
@@ -317,8 +317,8 @@ fn measure(
         let [ours, theirs] = [&turns[0], turn].map(|turn| turn.side.introduction.parameters);
         if ours != theirs {
             return Err(Error::Training(format!(
-                "{} of {} has {ours} trainable parameters, and {theirs} in {}: they are not the same \
-                 network, and nothing was compared",
+                "{} of {} has {ours} trainable parameters here, but {theirs} in {}: the networks \
+                 differ and were not compared",
                 case.network, case.preset, turn.side.name
             )));
         }
@@ -330,7 +330,7 @@ fn measure(
         while index < turns.len() {
             match turns[index].begin(work, arguments.seconds) {
                 Ok(()) => index += 1,
-                // What PyTorch cannot do in one of its ways, it may in another.
+                // Another variant of PyTorch may be able to do what this one cannot.
                 Err(why) if index > 1 => {
                     notes.push(format!("left out: {why}"));
                     turns.remove(index);
@@ -346,7 +346,7 @@ fn measure(
         }
         if let Some(in_use) = in_use.filter(|_| arguments.anyway) {
             notes.push(format!(
-                "{:.0}% of the processors were in use by others before the first round (--anyway)",
+                "other programs used {:.0}% of the processors before the first round (--anyway)",
                 in_use * 100.0
             ));
         }
@@ -358,7 +358,7 @@ fn measure(
                 notes.push(format!("{name} used {share:.0}% of a processor while it waited"));
             }
         }
-        let (this, others) = turns.split_first().expect("this side is there");
+        let (this, others) = turns.split_first().expect("turns starts with this side");
         tell(Row {
             network: case.network.to_string(),
             preset: case.preset.to_string(),
@@ -374,11 +374,11 @@ fn measure(
     Ok(())
 }
 
-/// This program, as one side.
+/// The command for this program's side.
 fn this_side(case: &Case, arguments: &Arguments, device: &DeviceName) -> Result<Command, Error> {
     let program = env::current_exe().map_err(|error| Error::Usage(error.to_string()))?;
     let mut command = Command::new(program);
-    // Read when the threads start, which is once in a process.
+    // Rayon reads it when it starts its threads, once per process.
     command.env("RAYON_NUM_THREADS", arguments.threads().to_string());
     command.args(["bench", "train", "--worker", "--network", case.network.name()]);
     command.args(["--preset", case.preset.name()]);
@@ -386,7 +386,7 @@ fn this_side(case: &Case, arguments: &Arguments, device: &DeviceName) -> Result<
     Ok(with_sizes(command, case))
 }
 
-/// PyTorch, as one side.
+/// The command for PyTorch's side.
 fn torch_side(
     case: &Case,
     arguments: &Arguments,
@@ -408,11 +408,11 @@ fn with_sizes(mut command: Command, case: &Case) -> Command {
     command
 }
 
-/// OpenMP's threads, PyTorch's, go on waiting at full speed for a while after each piece of work, and
-/// would take the processor from the side whose turn is next.
+/// The pause before each turn. PyTorch's OpenMP threads busy-wait for a while after each piece of
+/// work, and would take processor time from the side that has the next turn.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// The turn of one side, while the others wait.
+/// Runs the turn of one side, while the others wait.
 fn round(turns: &mut [Turn], index: usize, batch: usize) -> Result<(), String> {
     thread::sleep(PAUSE);
     let used = |turn: &Turn| machine::processor_seconds(turn.side.pid());
@@ -434,7 +434,7 @@ impl Turn {
         Self { side, steps: 1, rates: Vec::new(), waited: [0.0; 2] }
     }
 
-    /// Warms up, and finds how many steps fill a turn.
+    /// Warms up, and computes the number of steps that fill a turn.
     fn begin(&mut self, work: Work, seconds: f64) -> Result<(), String> {
         let step = self.side.warm_up(work.name(), WARM_UP);
         let step = step.map_err(|why| format!("{}: {why}", self.side.name))?;
@@ -447,7 +447,7 @@ impl Turn {
         let round = self.side.round(self.steps);
         let round = round.map_err(|why| format!("{}: {why}", self.side.name))?;
         if !round.value.is_some_and(f64::is_finite) {
-            return Err(format!("{}: what it computes is no longer a number", self.side.name));
+            return Err(format!("{}: the result of the last step is not finite", self.side.name));
         }
         self.rates.push((batch * self.steps) as f64 / round.seconds);
         Ok(())
@@ -488,7 +488,7 @@ fn print(row: &Row, is_first: bool, arguments: &Arguments) {
         }
         let Arguments { rounds, seconds, .. } = arguments;
         println!(
-            "images/s; rounds: {rounds}, seconds of a turn: {seconds}; MiB: the most that the process held"
+            "images/s; {rounds} rounds, {seconds} seconds per turn; MiB: peak memory of the process"
         );
         println!(
             "{:11} {:8} {:>4} {:>5}  {:10} {:35} {:>9} {:>9} {:>9} {:>7}  {}",
@@ -502,7 +502,7 @@ fn print(row: &Row, is_first: bool, arguments: &Arguments) {
             "median",
             "lowest",
             "MiB",
-            if row.against.is_empty() { "" } else { "burn is so many times as fast" }
+            if row.against.is_empty() { "" } else { "speed ratio, burn to PyTorch" }
         );
     }
     let Row { network, preset, size, batch, work, .. } = row;

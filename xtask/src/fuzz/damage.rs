@@ -1,4 +1,4 @@
-//! What damage and malice do to a file.
+//! Random and malicious damage to files.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::target::File;
 /// No input grows beyond this, in bytes.
 const LONGEST: usize = 1 << 20;
 
-/// Numbers that a text may hold where another was.
+/// Texts that replace a number in a text file.
 const NUMBERS: [&str; 14] = [
     "0",
     "-1",
@@ -27,7 +27,7 @@ const NUMBERS: [&str; 14] = [
     "\"\"",
 ];
 
-/// Damages a file. Other good files give the pieces that are spliced in.
+/// Damages a file. The spliced-in pieces come from the other files.
 pub struct Damage<'a> {
     pub others: &'a [File],
 }
@@ -50,21 +50,21 @@ impl Mutate<Vec<u8>> for Damage<'_> {
             file[place] = context.rng().gen_u8();
             Ok(())
         })?;
-        // Cut short.
+        // Truncates.
         damages.mutation(|context| {
             file.truncate(place(context.rng(), file.len()));
             Ok(())
         })?;
-        // A piece is lost.
+        // Removes a piece.
         damages.mutation(|context| {
             file.drain(piece(context.rng(), file.len()));
             Ok(())
         })?;
-        // A piece is there again and again: long names, deep nesting.
+        // Repeats a piece, for long names and deep nesting.
         damages.mutation(|context| {
             let piece = piece(context.rng(), file.len());
             let most = (LONGEST - file.len().min(LONGEST)) / piece.len().max(1);
-            // Seldom very long, for such files take their readers long.
+            // Rarely very long, because such files are slow to read.
             let mut exponent = || context.rng().gen_u8() % 17;
             let reach = 1 << exponent().min(exponent()).min(exponent());
             let times = context.rng().gen_index(most.min(reach)).unwrap_or(0) + 1;
@@ -72,20 +72,20 @@ impl Mutate<Vec<u8>> for Damage<'_> {
             file.splice(piece.start..piece.start, copies);
             Ok(())
         })?;
-        // A piece of another file, or of this one, takes the place of a piece or comes between two.
+        // Replaces a piece by one of another file or of this one, or inserts such a piece.
         damages.mutation(|context| {
             let rng = context.rng();
             let at = piece(rng, file.len());
             let at = if rng.gen_bool() { at } else { at.start..at.start };
-            let (_, other) = rng.choose(self.others).expect("there are good files");
+            let (_, other) = rng.choose(self.others).expect("there are other files");
             let new = other[piece(rng, other.len())].to_vec();
             file.splice(at, new);
             Ok(())
         })?;
-        // The same by lines, for text.
+        // The same with lines, for text files.
         damages.mutation(|context| {
             let rng = context.rng();
-            let (_, other) = rng.choose(self.others).expect("there are good files");
+            let (_, other) = rng.choose(self.others).expect("there are other files");
             let at = line(file, place(rng, file.len()));
             let at = if rng.gen_bool() { at } else { at.start..at.start };
             let new = match other.len() {
@@ -95,7 +95,7 @@ impl Mutate<Vec<u8>> for Damage<'_> {
             file.splice(at, new);
             Ok(())
         })?;
-        // A length that is off, or huge.
+        // Overwrites bytes with a binary number: a length that is wrong or huge.
         damages.mutation(|context| {
             let rng = context.rng();
             let place = place(rng, file.len());
@@ -111,7 +111,7 @@ impl Mutate<Vec<u8>> for Damage<'_> {
             file[place..place + width].copy_from_slice(&bytes);
             Ok(())
         })?;
-        // The same for text.
+        // The same for numbers in text files.
         damages.mutation(|context| {
             let rng = context.rng();
             let from = place(rng, file.len());
@@ -128,8 +128,8 @@ impl Mutate<Vec<u8>> for Damage<'_> {
     }
 }
 
-/// Anywhere in a file of this length, but half of the time near its beginning or end, where headers
-/// and directories lie.
+/// Returns a position in a file of this length: half of the time near its start or end, where
+/// headers and directories are, else anywhere.
 fn place(rng: &mut Rng, length: usize) -> usize {
     let kind = rng.gen_u8();
     let reach = match kind % 6 {
@@ -141,7 +141,7 @@ fn place(rng: &mut Rng, length: usize) -> usize {
     if kind % 6 == 2 { length - 1 - offset } else { offset }
 }
 
-/// A few bytes in a row, or many.
+/// Returns a range of consecutive bytes, few or many.
 fn piece(rng: &mut Rng, length: usize) -> Range<usize> {
     if length == 0 {
         return 0..0;
@@ -151,7 +151,7 @@ fn piece(rng: &mut Rng, length: usize) -> Range<usize> {
     start..start + rng.gen_index((length - start).min(longest)).expect("a byte is left") + 1
 }
 
-/// The line around this place, with its end.
+/// Returns the range of the line at this position, with its line break.
 fn line(text: &[u8], place: usize) -> Range<usize> {
     let is_end = |byte: &u8| *byte == b'\n';
     let start = text[..place].iter().rposition(is_end).map_or(0, |end| end + 1);

@@ -1,33 +1,33 @@
-//! An allocator that counts.
+//! An allocator that counts the allocated bytes.
 
 use std::{
     alloc::{GlobalAlloc, Layout},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Bytes that the program holds.
+/// Bytes currently allocated.
 static HELD: AtomicUsize = AtomicUsize::new(0);
-/// The most that it held since [`start`].
+/// The peak since [`start`].
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes that the program holds now.
+/// Returns the bytes currently allocated.
 pub fn held() -> usize {
     HELD.load(Relaxed)
 }
 
-/// Forgets the peak, and tells what is held now.
+/// Resets the peak, and returns the bytes currently allocated.
 pub fn start() -> usize {
     let held = held();
     PEAK.store(held, Relaxed);
     held
 }
 
-/// The most bytes that the program held at once since [`start`].
+/// Returns the peak of allocated bytes since [`start`].
 pub fn peak() -> usize {
     PEAK.load(Relaxed)
 }
 
-/// Counts what the allocator inside hands out.
+/// Counts the bytes that the inner allocator allocates.
 pub struct Counting<A>(pub A);
 
 fn add(size: usize) {
@@ -39,23 +39,24 @@ fn subtract(size: usize) {
     HELD.fetch_sub(size, Relaxed);
 }
 
-// Sound as the allocator inside: each call is handed on as it came, and counting allocates nothing.
+// As sound as the inner allocator: each call is forwarded unchanged, and counting allocates
+// nothing.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size());
-        // The caller keeps alloc's promises.
+        // The caller fulfills the contract of `alloc`.
         unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         add(layout.size());
-        // As in alloc.
+        // As in `alloc`.
         unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         subtract(layout.size());
-        // The pointer came from the allocator inside.
+        // The pointer came from the inner allocator.
         unsafe { self.0.dealloc(pointer, layout) }
     }
 
@@ -64,7 +65,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
             Some(more) => add(more),
             None => subtract(layout.size() - size),
         }
-        // The pointer came from the allocator inside.
+        // The pointer came from the inner allocator.
         unsafe { self.0.realloc(pointer, layout, size) }
     }
 }
@@ -79,7 +80,7 @@ mod tests {
         let large = std::hint::black_box(vec![1_u8; 64 << 20]);
         assert!(held() >= before + (60 << 20));
         drop(large);
-        // Other tests hold something too, but not as much.
+        // Other tests allocate memory too, but not as much.
         assert!(peak() >= before + (60 << 20) && held() < before + (30 << 20));
     }
 }

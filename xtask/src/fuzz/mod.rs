@@ -1,9 +1,10 @@
-//! Feeds damaged files to all that reads what it cannot trust, and looks for panics, for more memory
-//! than a file may take, and for readers that do not come to an end.
+//! Feeds damaged files to every reader of untrusted input, and looks for panics, excessive memory
+//! use and readers that do not finish.
 //!
-//! Each target has good files. A case is one of them, or one that led to a new error, damaged once or
-//! a few times ([`damage`]): errors that are new lead deeper, past the first magic number. Nothing but
-//! the seed decides what is tried, where the readers themselves decide nothing at random.
+//! Each target has valid files. A case damages one of them, or an earlier input that led to a new
+//! error, one to four times ([`damage`]). Inputs with new errors reach deeper into the readers,
+//! past the first magic number. The seed alone determines the cases, if the readers are
+//! deterministic.
 
 mod damage;
 pub mod memory;
@@ -33,46 +34,47 @@ use train::Error;
 use damage::Damage;
 use target::Target;
 
-/// More than a reader of these small files has any use for, in bytes.
+/// More than a reader of these small files needs, in bytes.
 const MOST_MEMORY: usize = 300 << 20;
 
-/// Longer than any case takes, on a machine that does much else.
+/// Longer than any case takes, even on a busy machine.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Inputs that are damaged further: so many at most, and none much longer than the good files, so that
-/// a case stays cheap.
+/// The largest number of inputs that are damaged further. None of them is much longer than the
+/// valid files, so that a case stays cheap.
 const INPUTS: usize = 400;
 
 /// What to fuzz, and for how long.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// What reads the input; all of them, one after the other, without it.
+    /// The reader to fuzz; if not given, all of them in turn.
     #[arg(long)]
     target: Option<Target>,
-    /// How long, all targets together [default: 1, or as long as the cases take].
+    /// Minutes for all targets together [default: 1, or without limit if --cases is given].
     #[arg(long)]
     minutes: Option<f64>,
-    /// How many cases for each target.
+    /// Number of cases for each target.
     #[arg(long)]
     cases: Option<u64>,
-    /// Decides what is tried.
+    /// Seed for the random damage.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Lists the errors that were met.
+    /// Lists the errors that the readers returned.
     #[arg(long)]
     errors: bool,
-    /// Where the inputs go that lead to a panic, to too much memory or to no end.
+    /// Where to keep the inputs that cause a panic, excessive memory use or a reader that does not
+    /// finish.
     #[arg(long, value_name = "DIR", default_value = "target/fuzz")]
     out: PathBuf,
-    /// Reads this input alone, as a failure names it.
+    /// Reads only this input; a reported failure names its path.
     #[arg(long, value_name = "PATH", requires = "target")]
     input: Option<PathBuf>,
-    /// Where the process of one target works.
+    /// The working folder of a target's process.
     #[arg(long, hide = true, requires = "target")]
     work: Option<PathBuf>,
 }
 
-/// Fuzzes.
+/// Runs the fuzzer.
 pub fn run(args: &Arguments) -> Result<(), Error> {
     match (args.target, &args.input, &args.work) {
         (Some(target), Some(input), _) => repeat(target, input),
@@ -81,7 +83,7 @@ pub fn run(args: &Arguments) -> Result<(), Error> {
     }
 }
 
-/// Every target in a process of its own: what ends one, such as a stack that overflows, ends no other.
+/// Runs every target in its own process: a crash, such as a stack overflow, ends only that target.
 fn each_target(args: &Arguments) -> Result<(), Error> {
     let targets = match args.target {
         Some(target) => vec![target],
@@ -95,7 +97,7 @@ fn each_target(args: &Arguments) -> Result<(), Error> {
     );
     let mut failed = false;
     for target in targets {
-        // Files in memory where the system has a place for them.
+        // A file system in memory, where there is one.
         let memory = Path::new("/dev/shm");
         let work = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         let work = work.map_err(broken)?;
@@ -106,9 +108,9 @@ fn each_target(args: &Arguments) -> Result<(), Error> {
         command.args(args.errors.then_some("--errors"));
         command.args(minutes.iter().flat_map(|minutes| ["--minutes", minutes]));
         command.args(args.cases.iter().flat_map(|cases| ["--cases".to_owned(), cases.to_string()]));
-        // What the program says while it makes the good files.
+        // The output of the program while it makes the valid files.
         command.stdout(Stdio::null()).stderr(File::create(&errors).map_err(broken)?);
-        // As in the program `train`: checkpoints are read where no GPU is needed.
+        // As in the program `train`: checkpoints are read without a GPU.
         command.env("BURN_DEVICE", "flex");
         let status = command.status().map_err(broken)?;
         print!("{}", fs::read_to_string(work.path().join(REPORT)).unwrap_or_default());
@@ -130,11 +132,11 @@ fn each_target(args: &Arguments) -> Result<(), Error> {
     }
     match failed {
         false => Ok(()),
-        true => Err(Error::Training("some inputs were not refused in good order".to_owned())),
+        true => Err(Error::Training("some inputs caused failures".to_owned())),
     }
 }
 
-/// The folder of a case, in the folder where the process works, and the file for what it found.
+/// The folder of a case and the file for the results, both in the working folder of the process.
 const CASE: &str = "case";
 const REPORT: &str = "report";
 
@@ -170,7 +172,7 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
     if target.is_folder() {
         good.iter().try_for_each(write).map_err(broken)?;
         target.read(&folder, &good[0].0).map_err(|error| {
-            Error::Training(format!("{}: the good files are refused: {error}", target.name()))
+            Error::Training(format!("{}: the valid files are refused: {error}", target.name()))
         })?;
     }
     let longest = 4 * good.iter().map(|(_, bytes)| bytes.len()).max().unwrap_or(0);
@@ -189,7 +191,7 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
         && limit.is_none_or(|limit| start.elapsed() < limit)
     {
         let random = |session: &mut Session| session.generate::<u32>().expect("a number");
-        // The good files again and again, for what is damaged twice may be beyond reading.
+        // Half of the cases start from valid files: repeated damage can make an input useless.
         let choice = match random(&mut session) % 2 {
             0 => random(&mut session) as usize % good.len(),
             _ => random(&mut session) as usize % inputs.len(),
@@ -218,7 +220,7 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
         cases += 1;
         most_memory = most_memory.max(memory);
         slowest = slowest.max(took);
-        // One that the reader caught itself is no failure.
+        // A panic that the reader caught itself is not a failure.
         let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
         let panic = panic.filter(|_| result.is_err());
         let too_much = (memory > MOST_MEMORY).then(|| format!("{} MB of memory", memory >> 20));
@@ -239,7 +241,7 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
         } else {
             accepted += 1;
         }
-        // As it was.
+        // Restores the folder.
         fs::remove_file(&path).map_err(broken)?;
         if target.is_folder() {
             let sums = input.0.with_file_name(target::CHECKSUMS);
@@ -268,12 +270,12 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
     match failures.is_empty() {
         true => Ok(()),
         false => {
-            Err(Error::Training(format!("{} fails in {} ways", target.name(), failures.len())))
+            Err(Error::Training(format!("{}: {} kinds of failure", target.name(), failures.len())))
         }
     }
 }
 
-/// Keeps the input of a failure, and tells how to repeat it.
+/// Keeps the input of a failure, and returns a report with the command that repeats it.
 fn keep(
     args: &Arguments,
     target: Target,
@@ -294,12 +296,12 @@ fn keep(
         }
     }
     Ok(format!(
-        "{name}: FAILURE: {why}\n  again: cargo xtask fuzz --target {name} --input {}\n",
+        "{name}: FAILURE: {why}\n  to repeat: cargo xtask fuzz --target {name} --input {}\n",
         input.display()
     ))
 }
 
-/// What an error is about: its first words, up to what it quotes of the input.
+/// The kind of an error: its first words, up to any text quoted from the input.
 fn kind(path: &Path, error: &str) -> String {
     let error = error.replace(&*path.to_string_lossy(), "");
     let mut lines = error.lines();
@@ -315,12 +317,12 @@ fn kind(path: &Path, error: &str) -> String {
     if kind != "the weights not fit this network:" {
         return kind;
     }
-    // Further lines list names, after what is wrong with them.
+    // Each further line starts with a problem, followed by the names that have it.
     let lists = lines.filter_map(|line| Some(line.trim().split_once(" (")?.0));
     format!("{kind} {}", lists.collect::<Vec<_>>().join(", "))
 }
 
-/// The first panic since it was last taken, of any thread.
+/// The first panic of any thread since the value was last taken.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 fn listen_to_panics() {
@@ -330,7 +332,7 @@ fn listen_to_panics() {
     }));
 }
 
-/// Whether a case is under way, when it began, and what was held then.
+/// Whether a case is running, when it started, and how many bytes were allocated then.
 static READS: AtomicBool = AtomicBool::new(false);
 static SINCE: AtomicU64 = AtomicU64::new(0);
 static BEFORE: AtomicUsize = AtomicUsize::new(0);
@@ -341,7 +343,7 @@ fn milliseconds() -> u64 {
     start.get_or_insert_with(Instant::now).elapsed().as_millis() as u64
 }
 
-/// Ends the process when a case takes too long or grows too large; its input is still there.
+/// Ends the process if a case takes too long or too much memory; its input stays on disk.
 fn watch() {
     loop {
         thread::sleep(Duration::from_millis(10));
@@ -351,7 +353,7 @@ fn watch() {
         let took = Duration::from_millis(milliseconds().saturating_sub(SINCE.load(Relaxed)));
         let memory = memory::held().saturating_sub(BEFORE.load(Relaxed));
         if took > LONGEST {
-            eprintln!("no end after {} s", took.as_secs());
+            eprintln!("not finished after {} s", took.as_secs());
         } else if memory > MOST_MEMORY {
             eprintln!("{} MB of memory", memory >> 20);
         } else {

@@ -1,4 +1,4 @@
-//! What is fuzzed: who reads, and the good files that are damaged.
+//! The fuzz targets: the readers, and the valid files that are damaged.
 
 use std::{
     ffi::OsStr,
@@ -16,47 +16,47 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use train::{Config, Error, checkpoint, classifier::Classifier, optimizer::optimizer};
 
-/// What reads the input.
+/// A reader to fuzz.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// Files of images and labels.
+    /// Image and label files in the IDX format.
     Idx,
-    /// The same, packed.
+    /// The same, compressed with gzip.
     Gzip,
     /// Config files.
     Config,
-    /// The values of `--set`, one a line.
+    /// Values of `--set`, one per line.
     Set,
-    /// Weights of PyTorch.
+    /// Weights in PyTorch's format.
     Pth,
-    /// Weights as safetensors.
+    /// Weights in the safetensors format.
     Safetensors,
-    /// Weights of Burn.
+    /// Weights in Burn's format.
     Bpk,
     /// Checkpoints, as `train resume` reads them.
     Checkpoint,
-    /// The folder of a run, as `train report` and `train evaluate` read it.
+    /// Run folders, as `train report` and `train evaluate` read them.
     Run,
 }
 
-/// The checksums of a folder's files.
+/// The file with the checksums of a folder's files.
 pub const CHECKSUMS: &str = "SHA256SUMS";
 
-/// A file of the folder that is read: its name there, and its bytes.
+/// A file of the folder: its path within the folder, and its bytes.
 pub type File = (PathBuf, Vec<u8>);
 
 impl Target {
-    /// The name that the command line knows.
+    /// Returns the name for the command line.
     pub fn name(self) -> String {
         self.to_possible_value().expect("no target is hidden").get_name().to_owned()
     }
 
-    /// Whether a folder is read, and not a file.
+    /// Whether the target reads a whole folder, not one file.
     pub fn is_folder(self) -> bool {
         matches!(self, Self::Checkpoint | Self::Run)
     }
 
-    /// Good files; each case damages one of them.
+    /// Returns the valid files; each case damages one of them.
     pub fn good_files(self) -> Vec<File> {
         let named = |name: &str, bytes: &[u8]| (name.into(), bytes.to_vec());
         match self {
@@ -82,7 +82,8 @@ impl Target {
                     .into_iter()
                     .filter(|(name, _)| name.extension() == Some(OsStr::new("pth")))
                     .collect();
-                // Without checksums, so that damage is not seen at once.
+                // Copies without checksums, so that the reader does not refuse every damage at
+                // once.
                 let unchecked = files.iter().map(|(name, bytes)| {
                     (name.with_extension("unchecked.pth"), without_checksums(bytes))
                 });
@@ -115,8 +116,8 @@ impl Target {
         }
     }
 
-    /// Reads the folder, one file of which is damaged: an error, or none where the damage does not
-    /// show.
+    /// Reads the folder, in which one file is damaged. Returns `Ok` if the reader does not notice
+    /// the damage.
     pub fn read(self, folder: &Path, damaged: &Path) -> Result<(), String> {
         let path = folder.join(damaged);
         match self {
@@ -147,15 +148,15 @@ impl Target {
     }
 }
 
-/// All that a config decides before anything is computed. What was read is written at the start of a
-/// run and read again when it goes on.
+/// Does everything that depends on the config before the first computation. A run writes its config
+/// at the start, and reads it again when it resumes.
 fn use_config(config: &Config) -> Result<(), String> {
     config.network_config();
     config.side();
     config.steps_per_epoch();
     let text = toml::to_string(config).expect("a config can be written");
     let again: Config = toml::from_str(&text).expect("a config that was written can be read");
-    assert_eq!(&again, config, "a config is the same when it is read again");
+    assert_eq!(&again, config, "a config changes when it is written and read again");
     Ok(())
 }
 
@@ -170,11 +171,11 @@ fn labels() -> Vec<u8> {
     [0, 0, 8, 1, 0, 0, 0, 12].into_iter().chain([9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 0, 9]).collect()
 }
 
-/// A gzip file whose header has all that there may be.
+/// A gzip file whose header has all optional fields.
 fn pack(bytes: &[u8]) -> Vec<u8> {
     let builder = GzBuilder::new().filename("name").comment("comment").extra("extra");
     let mut packed = builder.write(Vec::new(), Compression::best());
-    packed.write_all(bytes).and_then(|()| packed.finish()).expect("a vector takes all bytes")
+    packed.write_all(bytes).and_then(|()| packed.finish()).expect("writing to a vector cannot fail")
 }
 
 /// The network that crates/models/tests/files.py writes.
@@ -184,7 +185,7 @@ fn wide() -> DenseNet {
         .init(&Device::flex())
 }
 
-/// As small as a network can be, so that it is soon read.
+/// As small as a network can be, so that reading it is fast.
 fn narrow() -> DenseNet {
     DenseNetConfig::new(vec![1], 1, 2, Initialization::XAVIER)
         .with_channels(1)
@@ -193,11 +194,11 @@ fn narrow() -> DenseNet {
         .init(&Device::flex())
 }
 
-/// A zip file whose directory gives no checksum: PyTorch can write such files.
+/// Removes the checksums from the central directory of a zip file; PyTorch can write such files.
 fn without_checksums(zip: &[u8]) -> Vec<u8> {
     let mut zip = zip.to_vec();
     for start in 0..zip.len().saturating_sub(20) {
-        // The beginning of an entry in the directory; its checksum is at 16.
+        // The signature of a directory entry; the checksum is at offset 16.
         if zip[start..].starts_with(b"PK\x01\x02") {
             zip[start + 16..start + 20].fill(0);
         }
@@ -205,7 +206,7 @@ fn without_checksums(zip: &[u8]) -> Vec<u8> {
     zip
 }
 
-/// A short run that leaves all kinds of files behind.
+/// Arguments for a short run that writes all kinds of files.
 const QUICK: [&str; 13] = [
     "--device=flex",
     "--epochs=1",
@@ -229,12 +230,12 @@ fn run() -> Vec<File> {
     let run_dir = format!("--run-dir={}", path.display());
     train::cli::run_with(["train", &run_dir].into_iter().chain(QUICK));
     let files = read_all(&path);
-    assert!(files.iter().any(|(name, _)| name.ends_with("result.json")), "the run ended");
+    assert!(files.iter().any(|(name, _)| name.ends_with("result.json")), "the run did not finish");
     files
 }
 
-/// Makes the checksums beside a damaged file fit it, where there are some, so that the damage is not
-/// seen at once. They are what `sha256sum` writes.
+/// Updates the checksum of a damaged file, if its folder has checksums, so that the reader does not
+/// refuse the damage at once. The format is that of `sha256sum`.
 pub fn seal(folder: &Path, damaged: &Path) -> io::Result<()> {
     let path = folder.join(damaged).with_file_name(CHECKSUMS);
     let Ok(sums) = fs::read_to_string(&path) else { return Ok(()) };
@@ -269,7 +270,7 @@ fn read_run(run: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Every file in the folder and those below it, by name.
+/// Reads every file in the folder and its subfolders, sorted by name.
 pub fn read_all(folder: &Path) -> Vec<File> {
     fn walk(folder: &Path, inside: &Path, files: &mut Vec<File>) -> io::Result<()> {
         for entry in fs::read_dir(folder.join(inside))? {
@@ -339,7 +340,7 @@ decay = 0.999
 patience = 5
 "#;
 
-/// Some values of `--set`, as one command could give them.
+/// Values of `--set`, each group as for one command.
 const SETS: [&str; 8] = [
     "network=vgg11\nseed=3\nbatch_size=32\n",
     "optimizer.learning_rate=0.5\noptimizer.momentum=0.9\noptimizer.nesterov=true\n",

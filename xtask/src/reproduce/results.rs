@@ -1,20 +1,21 @@
-//! What came of the runs: a table in Markdown, and a chart.
+//! The results of the runs: a table in Markdown, and a chart.
 
-use std::{collections::BTreeMap, error, fmt::Write, fs, path::Path};
+use std::{collections::BTreeMap, error, fmt::Write, path::Path};
 
 use fashion_mnist::Source;
 use plotters::{coord::Shift, prelude::*};
 use train::{Error, record::RunResult};
 
-use super::{D2L, Experiment, Run, ZALANDO, cannot_write};
+use super::{D2L, Experiment, Run, ZALANDO};
+use crate::assets::{self, grouped};
 
-/// Of the chart, in pixels.
+/// Size of the chart in pixels.
 const SIZE: (u32, u32) = (960, 600);
 
-/// Lower validation accuracies are not drawn: they would press all others together.
+/// Lower validation accuracies are not drawn: they would compress the scale of all others.
 const LOWEST: f64 = 0.7;
 
-/// Apart from each other, and readable on white: as many as a set has configs.
+/// Distinct from each other and readable on white; as many as the larger set has configs.
 const COLORS: [RGBColor; 8] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -26,12 +27,12 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(0x7b, 0x3f, 0xb5),
 ];
 
-/// An experiment and what its folder tells.
+/// An experiment and the contents of its run's folder.
 type Row<'a> = (&'a Experiment, Run);
 
 /// Writes `reproduce.md` and, if an epoch was trained, `reproduce.svg`, from the folders of the
 /// experiments' runs in `runs`.
-pub fn write(experiments: &[Experiment], runs: &Path, assets: &Path) -> Result<(), Error> {
+pub fn write(experiments: &[Experiment], runs: &Path, folder: &Path) -> Result<(), Error> {
     let read = |it| Ok((it, Run::read(&runs.join(Experiment::name(it)), &it.config)?));
     let rows = experiments.iter().map(read).collect::<Result<Vec<Row>, Error>>()?;
 
@@ -47,9 +48,7 @@ pub fn write(experiments: &[Experiment], runs: &Path, assets: &Path) -> Result<(
         .expect("a string");
     }
     for (name, content) in [("reproduce.md", markdown)].into_iter().chain(chart) {
-        let path = assets.join(name);
-        fs::write(&path, content).map_err(|source| cannot_write(&path, source))?;
-        println!("{}", path.display());
+        assets::write(&folder.join(name), &content)?;
     }
     Ok(())
 }
@@ -99,7 +98,7 @@ fn line((experiment, run): &Row) -> String {
         Some(result) if result.epochs != *epochs => format!("{} of {epochs}", result.epochs),
         _ => epochs.to_string(),
     };
-    // Where the run ended; of one that is not finished, where it began.
+    // The device on which the run finished or, if it has not, on which it started.
     let device = result
         .map(|result| (&result.device, &result.device_model))
         .or(environment.map(|began| (&began.device, &began.device_model)));
@@ -121,7 +120,7 @@ fn line((experiment, run): &Row) -> String {
         },
         match run.data_source() {
             Some(Source::Synthetic) => "SYNTHETIC".to_owned(),
-            // Not where on this machine they lie.
+            // Without the path, which is local to this machine.
             Some(Source::FashionMnist(_)) => "Fashion-MNIST".to_owned(),
             None => String::new(),
         },
@@ -130,7 +129,7 @@ fn line((experiment, run): &Row) -> String {
 }
 
 impl Run {
-    /// Where the images came from.
+    /// Returns the source of the images.
     fn data_source(&self) -> Option<&Source> {
         let result = self.result.as_ref().map(|result| &result.data_source);
         result.or(self.environment.as_ref().map(|began| &began.data_source))
@@ -141,19 +140,12 @@ impl Run {
     }
 }
 
-/// A share, from 0 to 1, as the papers write it: `.881`.
+/// Formats a share from 0 to 1 as the papers do: `.881`.
 fn share(share: f64, decimals: usize) -> String {
     format!("{share:.decimals$}").trim_start_matches('0').to_owned()
 }
 
-/// The nearest whole number, in groups of three digits.
-fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
-}
-
-/// The validation accuracy of each run, as SVG; `None` if no epoch was trained.
+/// Draws the validation accuracy of each run as SVG; returns `None` if no epoch was trained.
 fn chart(rows: &[Row]) -> Option<String> {
     let epochs = rows.iter().flat_map(|(_, run)| &run.epochs);
     let last = epochs.map(|epoch| epoch.epoch).max()?;
@@ -170,7 +162,7 @@ fn draw(
     last: f64,
 ) -> Result<(), Box<dyn error::Error>> {
     area.fill(&WHITE)?;
-    // Ten epochs beside two hundred: each doubling is as wide.
+    // A logarithmic axis, because runs have between ten and two hundred epochs.
     let ticks = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
     let last = last.max(10.0);
     let ticks = ticks.into_iter().filter(|tick| *tick <= last).collect();
@@ -191,7 +183,7 @@ fn draw(
         .y_label_formatter(&|accuracy| share(*accuracy, 2))
         .draw()?;
 
-    // Each config of a set has a colour of its own, whether it ran or not.
+    // Each config of a set has its own color, even if it did not run.
     let mut numbers = BTreeMap::<_, usize>::new();
     for (experiment, run) in rows {
         let number = numbers.entry(experiment.set).or_default();
@@ -229,6 +221,8 @@ fn draw(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use train::record::{Environment, Epoch, Seconds};
 
     use super::*;
@@ -287,7 +281,7 @@ mod tests {
         }
     }
 
-    /// A folder as `train` leaves it, of a run with this config.
+    /// Writes a folder like that of a `train` run with this config.
     fn fabricate(
         runs: &Path,
         experiment: &Experiment,
@@ -305,7 +299,7 @@ mod tests {
             lines += &serde_json::to_string(&epoch(index + 1, *accuracy)).unwrap();
             lines += "\n";
         }
-        // The run was broken off while it wrote a line.
+        // The run was interrupted while it wrote a line.
         lines += "{\"epoch\":";
         fs::write(dir.join("metrics.jsonl"), lines).unwrap();
         if let Some(result) = result {
@@ -314,7 +308,7 @@ mod tests {
         }
     }
 
-    /// Parameters and figures to beat are the papers' and the books'.
+    /// Parameters and figures to beat come from the papers and the book.
     #[test]
     fn the_table_tells_what_ended_what_did_not_and_what_did_not_run() {
         let all = experiments().unwrap();
@@ -327,7 +321,7 @@ mod tests {
         fabricate(runs, best, &real, &[0.8; 3], Some(result(&real, best.epochs, 0.90012)));
         let gpu = environment("wgpu:0", Some("Some GPU"), Source::Synthetic);
         fabricate(runs, find("d2l-resnet18"), &gpu, &[0.75, 0.85], None);
-        // Another experiment's config, as if it had changed.
+        // Another experiment's config, as if the config had changed.
         fabricate(runs, find("d2l-lenet"), &gpu, &[0.99], Some(result(&gpu, 7, 0.99)));
         fs::copy(&best.path, runs.join("d2l-lenet/config.toml")).unwrap();
 

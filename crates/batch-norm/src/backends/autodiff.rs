@@ -1,7 +1,7 @@
 //! The gradient: one node of the graph for the whole layer, epilogue included.
 //!
-//! The node keeps no activation of its own: input, parameters and residual are checkpointed, so
-//! that Burn may recompute them, and what a ReLU let through is found again from them.
+//! The node stores no activations: input, parameters and residual are checkpointed, so that Burn
+//! may recompute them. Which values passed ReLU is computed again from them.
 
 use burn::backend::{
     Autodiff, AutodiffBackend, TensorMetadata,
@@ -62,7 +62,7 @@ impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
         _output_grad: FloatTensor<Self>,
         _options: BackwardOptions,
     ) -> Gradients<Self> {
-        panic!("the gradient of batch norm has no gradient of its own");
+        panic!("batch norm does not support second-order gradients");
     }
 
     fn scale_and_shift(
@@ -77,7 +77,8 @@ impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
     }
 }
 
-/// The mean and the inverse standard deviation of the batch, if they were its own.
+/// The mean and the inverse standard deviation of the batch; `None` if the statistics are
+/// constants.
 type Statistics<B> = Option<(FloatTensor<B>, FloatTensor<B>)>;
 
 /// Runs the forward pass on the inner backend and records its node.
@@ -144,7 +145,7 @@ fn record_nodes<B: BatchNormOps, C: CheckpointStrategy, const N: usize>(
     }
 }
 
-/// Where the checkpointer keeps what the forward pass was given.
+/// The checkpointer's nodes for the inputs of the forward pass.
 #[derive(Clone, Copy, Debug)]
 struct Inputs {
     input: NodeId,
@@ -190,7 +191,7 @@ impl<B: BatchNormOps, const N: usize> Backward<B, N> for NormalizeBackward {
             residual: residual_node.is_some(),
         };
         let (mean, inverse_std) = statistics.unwrap_or_else(|| {
-            // Factors given from outside: as if the input were normalized already.
+            // Scale and shift were given: as if the input were normalized already.
             let (shape, device) = (gamma.shape(), gamma.device());
             let dtype = statistics_dtype(gamma.dtype()).into();
             (B::float_zeros(shape.clone(), &device, dtype), B::float_ones(shape, &device, dtype))

@@ -1,4 +1,5 @@
-//! What flex and ndarray share: from their tensors to the slices of [`crate::cpu`] and back.
+//! The code that flex and ndarray share: it converts their tensors to the slices of [`crate::cpu`]
+//! and back.
 
 use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
 use cpu_tensors::{CpuTensor, Order};
@@ -18,12 +19,12 @@ fn widened<E: Storage>(tensor: impl CpuTensor<E>) -> Vec<E::Sum> {
     in_a_row(tensor).values().iter().map(|value| value.widen()).collect()
 }
 
-/// A tensor `[channels]`, its values in memory one after the other.
+/// A tensor `[channels]` with contiguous values.
 fn in_a_row<E, T: CpuTensor<E>>(tensor: T) -> T {
     tensor.into_order(Order::ChannelsFirst)
 }
 
-/// The residual as the kernels take it, in the input's order.
+/// The residual in the memory order of the input, as the kernels need it.
 fn residual_in<B: Backend, E>(epilogue: Epilogue<B>, order: Order) -> Epilogue<B>
 where
     FloatTensor<B>: CpuTensor<E>,

@@ -1,4 +1,4 @@
-//! Where each backend's kernels are called: one file per backend.
+//! The backends, which call the kernels: one file per backend.
 
 mod autodiff;
 #[cfg(feature = "_cpu")]

@@ -1,6 +1,6 @@
-//! ndarray: the CPU backend of Burn's beginnings.
+//! ndarray: Burn's first CPU backend.
 
-#![allow(deprecated)] // Burn's name for a backend that its next release no longer has.
+#![allow(deprecated)] // Burn's next release no longer has this backend.
 
 use burn::backend::{NdArray, ndarray::NdArrayTensor, tensor::FloatTensor};
 

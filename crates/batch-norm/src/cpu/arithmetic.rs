@@ -1,17 +1,17 @@
-//! The arithmetic of one strip or one row: loops over slices of one length.
+//! The arithmetic of one strip or one row: loops over slices of equal length.
 //!
-//! They are plain Rust that the compiler turns into vector instructions. The walks that call them
-//! are compiled twice, for the baseline and for AVX2, which is picked where the processor has it.
-//! Neither contracts a product and a sum into one rounding, so both give the same bits.
+//! They are plain Rust that the compiler vectorizes. The functions that call them are compiled
+//! twice, for the baseline and for AVX2, which is used if the processor has it. Neither version
+//! fuses a multiplication and an addition into one rounding, so both give the same bits.
 
 use std::{mem::MaybeUninit, ops::Range};
 
 use super::{Real, Storage};
 
-/// Values of a strip that are summed up side by side: two of AVX2's vectors of f32.
+/// Partial sums of a strip: as many as the values in two AVX2 vectors of f32.
 pub const LANES: usize = 16;
 
-/// A sum over a strip, one per lane.
+/// The partial sums of a strip, one per lane.
 pub type Lanes<A> = [A; LANES];
 
 /// The sum of all lanes.
@@ -48,15 +48,15 @@ pub struct Slopes<A> {
     pub offset: Vec<A>,
 }
 
-/// `y` after the epilogue. Written so that a NaN stays one.
+/// `y` after the epilogue. The comparison keeps NaN.
 #[inline(always)]
 fn finish<A: Real, const RELU: bool, const ADD: bool>(y: A, residual: A) -> A {
     let y = if ADD { y + residual } else { y };
     if RELU && y < A::ZERO { A::ZERO } else { y }
 }
 
-/// The gradient before the epilogue, given the one after it and what went in. Where that is NaN, the
-/// gradient passes, as through Burn's ReLU.
+/// The gradient of the epilogue's input, given the gradient of its output and the input itself.
+/// Where the input of ReLU is NaN, the gradient passes, as in Burn's ReLU.
 #[inline(always)]
 fn unfinish<A: Real, const RELU: bool, const ADD: bool>(y: A, residual: A, gradient: A) -> A {
     let y = if ADD { y + residual } else { y };
@@ -105,7 +105,7 @@ pub fn add_squares<E: Storage>(
     (*sums, *squares) = (total, total_squares);
 }
 
-/// Adds a strip to the sums of its gradient, and of that times the distance from the mean.
+/// Adds a strip to the sums of its gradient, and of the gradient times the distance from the mean.
 #[inline(always)]
 pub fn add_gradients<E: Storage, const RELU: bool, const ADD: bool>(
     affine: Affine<E::Sum>,
@@ -152,7 +152,7 @@ pub fn transform_strip<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// The gradient of a strip's residual, given that of its output.
+/// The gradient of a strip's residual, given the gradient of its output.
 #[inline(always)]
 pub fn residual_strip<E: Storage, const RELU: bool, const ADD: bool>(
     affine: Affine<E::Sum>,
@@ -167,7 +167,7 @@ pub fn residual_strip<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// The gradient of a strip's input, in place of that of its output.
+/// Replaces the gradient of a strip's output with the gradient of its input.
 #[inline(always)]
 pub fn backward_strip<E: Storage, const RELU: bool, const ADD: bool>(
     affine: Affine<E::Sum>,
@@ -207,7 +207,8 @@ pub fn add_row_squares<E: Storage>(
     }
 }
 
-/// Adds a row to every column's sum of the gradient, and of that times the distance from the mean.
+/// Adds a row to every column's sum of the gradient, and of the gradient times the distance from
+/// the mean.
 #[inline(always)]
 pub fn add_row_gradients<E: Storage, const RELU: bool, const ADD: bool>(
     affines: &Affines<E::Sum>,
@@ -250,7 +251,7 @@ pub fn transform_row<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// The gradient of a row's residual, given that of its output.
+/// The gradient of a row's residual, given the gradient of its output.
 #[inline(always)]
 pub fn residual_row<E: Storage, const RELU: bool, const ADD: bool>(
     Affines { mean, scale, shift }: &Affines<E::Sum>,
@@ -268,7 +269,7 @@ pub fn residual_row<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// The gradient of a row's input, in place of that of its output.
+/// Replaces the gradient of a row's output with the gradient of its input.
 #[inline(always)]
 pub fn backward_row<E: Storage, const RELU: bool, const ADD: bool>(
     Affines { mean, scale, shift }: &Affines<E::Sum>,

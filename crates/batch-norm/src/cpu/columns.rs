@@ -1,5 +1,5 @@
-//! Channels last, the fully connected case, and few positions: neighbouring values are of different
-//! channels, so the tensor is summed up column by column of a table, all columns at once.
+//! Channels last, the fully connected case, and few positions: neighboring values belong to
+//! different channels. The tensor is a table, and all of its columns are summed at once.
 
 use std::mem::MaybeUninit;
 
@@ -14,24 +14,24 @@ use super::{
     },
 };
 
-/// Strips shorter than this are columns: too short to be worth a loop.
+/// Strips shorter than this are treated as columns: they are too short for a loop of their own.
 const SHORT: usize = 32;
 
-/// Narrower tables are folded: as many rows side by side as make a row worth a loop.
+/// Narrower tables are folded: several rows become one that is long enough for a loop.
 const WIDTH: usize = 256;
 
-/// A unit is a tile of the table: about this many values, of at most so many columns and from so
-/// many to so many rows. Its values stay in a core's second-level cache, its sums in the first, and
-/// these are few beside those.
+/// A unit is a tile of the table: about `TILE` values, at most `TILE_COLUMNS` columns and
+/// `TILE_ROWS` rows. Its values stay in a core's second-level cache and its sums in the first-level
+/// cache. There are few sums compared with the values.
 const TILE: usize = 1 << 16;
 const TILE_COLUMNS: usize = 1 << 11;
 const TILE_ROWS: std::ops::Range<usize> = 64..256;
 
-/// How many values a task of [`transform`] writes, and how many channels one puts together.
+/// How many values a task of [`transform`] writes, and how many channels a task merges.
 const TASK: usize = 1 << 14;
 const CHANNELS: usize = 32;
 
-/// A tensor seen as a table in row-major order, each column of one channel.
+/// A tensor as a table in row-major order, in which each column belongs to one channel.
 #[derive(Clone, Copy)]
 pub struct Table {
     shape: Planes,
@@ -39,7 +39,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of a tensor, unless its strips are long enough to be walked.
+    /// The table of a tensor; `None` if its strips are long enough for a loop each.
     pub fn of(shape: Planes) -> Option<Self> {
         let sample = shape.channels * shape.positions;
         let fold = (1..=WIDTH / sample).rev().find(|fold| shape.samples.is_multiple_of(*fold));
@@ -51,7 +51,7 @@ impl Table {
         self.shape.elements()
     }
 
-    /// What every column has of its channel.
+    /// A value of the channels, repeated for every column.
     fn spread<T, A: Copy>(&self, channels: &[T], of: impl Fn(&T) -> A) -> Vec<A> {
         let sample = channels.iter().map(of);
         let sample = sample.flat_map(|value| std::iter::repeat_n(value, self.shape.positions));
@@ -64,7 +64,7 @@ impl Table {
         (TILE / columns).clamp(TILE_ROWS.start, TILE_ROWS.end)
     }
 
-    /// The tiles of the tensor, each by its rows' first and last value and its columns.
+    /// The tiles of the tensor.
     fn tiles(&self) -> Vec<Tile> {
         let (columns, rows) = (self.columns, self.tile_rows());
         let starts = (0..self.elements()).step_by(rows * columns);
@@ -89,8 +89,8 @@ impl Table {
             .map(move |row| &row[columns.clone()])
     }
 
-    /// What all tiles found, put together for each channel: `add` is given a channel's result so far, how
-    /// many rows a tile has, and what that found of one of the channel's columns.
+    /// Merges the results of all tiles for each channel: `add` is given a channel's result so far,
+    /// the number of rows of a tile, and the tile's result for one of the channel's columns.
     fn by_channel<T: Copy + Sync, R: Clone + Default + Send>(
         &self,
         tiles: &[Vec<T>],
@@ -118,7 +118,7 @@ impl Table {
     }
 }
 
-/// Some rows, whole in memory, and some of their columns.
+/// The range in memory of some whole rows, and some of their columns.
 struct Tile {
     start: usize,
     end: usize,
@@ -153,7 +153,7 @@ pub fn normalize<E: Storage, const RELU: bool, const ADD: bool>(
     moments
 }
 
-/// The output, all statistics known.
+/// The output, given the statistics.
 pub fn transform<E: Storage, const RELU: bool, const ADD: bool>(
     input: &[E],
     residual: &[E],
@@ -183,7 +183,7 @@ fn transform_rows<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// The gradients' sums, and what of the gradients is wanted.
+/// The sums of the gradients, and the gradients that are wanted.
 pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
     tensors: Tensors<E>,
     table: Table,
@@ -248,7 +248,7 @@ fn backward_rows<E: Storage, const RELU: bool, const ADD: bool>(
 #[derive(Clone, Copy)]
 struct Summary<A> {
     mean: A,
-    /// What rounding left of the mean, summed up.
+    /// The sum of the distances from the mean, which rounding made different from zero.
     rest: A,
     squares: A,
 }
@@ -273,9 +273,9 @@ fn summarize<E: Storage>(table: &Table, input: &[E], tile: &Tile) -> Vec<Summary
     columns.map(|((mean, rest), squares)| Summary { mean, rest, squares }).collect()
 }
 
-/// Parts of a channel, put together by Chan, Golub and LeVeque's formula over all of them at once:
-/// distances are from the mean of the first part, in f64, where the channel's own spread is as large as
-/// what is lost of them.
+/// Parts of a channel, merged with the formula of Chan, Golub and LeVeque, all at once. Distances
+/// are from the mean of the first part, in f64. They are about as large as the channel's own
+/// spread, so the subtraction loses little.
 #[derive(Clone, Copy, Default)]
 struct Combined {
     count: f64,
@@ -302,14 +302,14 @@ impl Combined {
     fn moments(self) -> Moments {
         let distance = self.distances / self.count;
         let variance = self.squares / self.count - distance * distance;
-        // Rounding may leave less than nothing; a NaN is to stay one.
+        // Rounding may make it negative; a NaN must stay NaN.
         let variance = if variance < 0.0 { 0.0 } else { variance };
         Moments { mean: self.first + distance, variance }
     }
 }
 
-/// The gradient's sums over a tile, of every column: of the gradient, and of the gradient times the
-/// distance from the mean.
+/// The sums over a tile for every column: of the gradient, and of the gradient times the distance
+/// from the mean.
 #[multiversion(targets("x86_64+avx2"))]
 fn sum<E: Storage, const RELU: bool, const ADD: bool>(
     table: &Table,

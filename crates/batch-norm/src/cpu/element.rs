@@ -4,19 +4,19 @@ use std::ops::{Add, AddAssign, Mul, Sub};
 
 use burn::tensor::{bf16, f16};
 
-/// A type that a tensor is stored in.
+/// A type that tensors are stored in.
 pub trait Storage: Copy + Send + Sync + 'static {
-    /// The type that is computed in.
+    /// The type of the arithmetic.
     type Sum: Real;
 
-    /// To the type that is computed in.
+    /// Converts to the type of the arithmetic.
     fn widen(self) -> Self::Sum;
 
-    /// Back, rounded.
+    /// Converts back, with rounding.
     fn narrow(value: Self::Sum) -> Self;
 }
 
-/// A type that is computed in.
+/// A type of the arithmetic.
 pub trait Real:
     Copy
     + Send
@@ -33,7 +33,7 @@ pub trait Real:
     /// Zero.
     const ZERO: Self;
 
-    /// Rounded.
+    /// Converts, with rounding.
     fn from_f64(value: f64) -> Self;
 }
 

@@ -1,19 +1,20 @@
-//! The kernels of the CPU, over plain slices: one implementation for every CPU backend.
+//! The kernels of the CPU, on plain slices: one implementation for every CPU backend.
 //!
-//! A tensor is `[samples, channels, positions]` in the order of memory ([`Planes`]); channels last
-//! is the case of one position. Two walks through memory follow from it:
+//! A tensor is `[samples, channels, positions]` in memory order ([`Planes`]); channels last is the
+//! case of one position. There are two ways to traverse it:
 //!
-//! - [`planes`]: a channel's values lie in strips, one per sample. Where a few neighbouring
-//!   channels fit in a core's cache, one task reads them from memory once and does everything;
-//!   where they do not, all tasks sum up first and all tasks write after.
-//! - [`columns`]: neighbouring values are of different channels, so the tensor is a table whose
-//!   columns are all summed up at once, row by row.
+//! - [`planes`]: a channel's values are in strips, one per sample. If a few neighboring channels
+//!   fit in a core's cache, one task reads them from memory once and computes everything; otherwise
+//!   all tasks compute sums first, and then all tasks write.
+//! - [`columns`]: neighboring values belong to different channels. The tensor is a table, and all
+//!   of its columns are summed at once, row by row.
 //!
-//! Both sum up a channel in small *units* (some strips, some rows of a column): around the unit's own
-//! mean, in the type of [`Storage::Sum`], which keeps what a plain sum of squares loses; units are
-//! then put together in f64, in the order of memory, by the formula of Chan, Golub and LeVeque
-//! (Algorithms for computing the sample variance, 1983). What the units are follows from the shape
-//! and its order alone, so the number of threads does not change a bit of the result.
+//! Both sum a channel in small *units* (some strips, or some rows of a column). The sum of a unit
+//! is around the unit's own mean, in the type [`Storage::Sum`], which keeps the precision that a
+//! plain sum of squares loses. The units are then merged in f64, in memory order, with the formula
+//! of Chan, Golub and LeVeque (Algorithms for computing the sample variance, 1983). The units
+//! depend only on the shape and its order, so the number of threads does not change a bit of the
+//! result.
 //!
 //! The loops themselves are in [`arithmetic`].
 
@@ -26,7 +27,7 @@ use std::mem::MaybeUninit;
 
 use arithmetic::{Affine, Slope};
 use columns::Table;
-use cpu_tensors::Order;
+use cpu_tensors::{Order, on_pool};
 
 pub use element::{Real, Storage};
 
@@ -37,7 +38,7 @@ use crate::ops::BackwardOptions;
 pub struct Planes {
     /// The outermost axis.
     pub samples: usize,
-    /// What statistics are taken for.
+    /// The channels, each with its own statistics.
     pub channels: usize,
     /// The innermost axis: 1 where channels are last.
     pub positions: usize,
@@ -66,7 +67,7 @@ impl Planes {
     }
 }
 
-/// What follows the normalization; the residual lies in memory as the input does.
+/// What follows the normalization; the residual has the memory order of the input.
 #[derive(Clone, Copy)]
 pub enum Epilogue<'a, E> {
     /// Nothing.
@@ -77,7 +78,7 @@ pub enum Epilogue<'a, E> {
     AddRelu(&'a [E]),
 }
 
-/// The parameters, in the type that is computed in.
+/// The parameters, in the type of the arithmetic.
 pub struct Parameters<A> {
     /// The scale.
     pub gamma: Vec<A>,
@@ -103,8 +104,8 @@ pub struct GradientSums {
     pub product: f64,
 }
 
-/// Calls a function whose last generic arguments are the epilogue: whether it rectifies, and
-/// whether it adds. The residual of an epilogue without one is the input, and never read.
+/// Calls a function whose last generic arguments are the epilogue: whether it applies ReLU, and
+/// whether it adds a residual. Without a residual, the input is passed in its place and never read.
 macro_rules! with_epilogue {
     ($epilogue:expr, $input:expr, |$residual:ident| $($function:ident)::+ ($($argument:expr),* $(,)?)) => {
         match $epilogue {
@@ -123,7 +124,7 @@ macro_rules! with_epilogue {
     };
 }
 
-/// Normalizes with the statistics of the input, and returns them.
+/// Normalizes with the statistics of the input. Also returns the statistics.
 pub fn normalize<E: Storage>(
     input: &[E],
     shape: Planes,
@@ -131,10 +132,12 @@ pub fn normalize<E: Storage>(
     epsilon: f64,
     epilogue: Epilogue<E>,
 ) -> (Vec<E>, Vec<Moments>) {
-    collect(input.len(), |output| {
-        with_epilogue!(epilogue, input, |residual| normalize_as(
-            input, residual, shape, parameters, epsilon, output
-        ))
+    on_pool(input.len(), || {
+        collect(input.len(), |output| {
+            with_epilogue!(epilogue, input, |residual| normalize_as(
+                input, residual, shape, parameters, epsilon, output
+            ))
+        })
     })
 }
 
@@ -196,7 +199,7 @@ fn scale_and_shift_as<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// What the backward pass is given beside the tensors of the input's size.
+/// The arguments of the backward pass, other than the tensors of the input's size.
 pub struct Backward<'a, A> {
     /// Gamma and beta.
     pub parameters: &'a Parameters<A>,
@@ -204,13 +207,13 @@ pub struct Backward<'a, A> {
     pub mean: &'a [A],
     /// `1 / sqrt(variance + epsilon)`, one per channel.
     pub inverse_std: &'a [A],
-    /// What is asked for.
+    /// Which gradients are wanted.
     pub options: BackwardOptions,
 }
 
-/// The sums that the parameters' gradients follow from, and the residual's gradient if wanted.
+/// Computes the sums for the parameters' gradients, and the residual's gradient if wanted.
 ///
-/// `gradient` holds the output's gradient and, if that is wanted, the input's in the end.
+/// `gradient` contains the output's gradient. It is replaced by the input's, if that is wanted.
 pub fn normalize_backward<E: Storage>(
     input: &[E],
     gradient: &mut [E],
@@ -218,24 +221,26 @@ pub fn normalize_backward<E: Storage>(
     backward: &Backward<E::Sum>,
     epilogue: Epilogue<E>,
 ) -> (Vec<GradientSums>, Option<Vec<E>>) {
-    if backward.options.residual && matches!(epilogue, Epilogue::AddRelu(_)) {
-        let (residual_grad, sums) = collect(input.len(), |residual_grad| {
-            with_epilogue!(epilogue, input, |residual| normalize_backward_as(
-                input,
-                residual,
-                gradient,
-                Some(residual_grad),
-                shape,
-                backward
-            ))
-        });
-        (sums, Some(residual_grad))
-    } else {
-        let sums = with_epilogue!(epilogue, input, |residual| normalize_backward_as(
-            input, residual, gradient, None, shape, backward
-        ));
-        (sums, None)
-    }
+    on_pool(input.len(), || {
+        if backward.options.residual && matches!(epilogue, Epilogue::AddRelu(_)) {
+            let (residual_grad, sums) = collect(input.len(), |residual_grad| {
+                with_epilogue!(epilogue, input, |residual| normalize_backward_as(
+                    input,
+                    residual,
+                    gradient,
+                    Some(residual_grad),
+                    shape,
+                    backward
+                ))
+            });
+            (sums, Some(residual_grad))
+        } else {
+            let sums = with_epilogue!(epilogue, input, |residual| normalize_backward_as(
+                input, residual, gradient, None, shape, backward
+            ));
+            (sums, None)
+        }
+    })
 }
 
 fn normalize_backward_as<E: Storage, const RELU: bool, const ADD: bool>(
@@ -291,11 +296,11 @@ struct Wanted {
     gradients: bool,
 }
 
-/// [`cpu_tensors::collect`] for the walks of this module.
+/// [`cpu_tensors::collect`] for the kernels of this module.
 fn collect<E: Storage, R>(
     length: usize,
     fill: impl FnOnce(&mut [MaybeUninit<E>]) -> R,
 ) -> (Vec<E>, R) {
-    // SAFETY: every walk covers the whole slice, in pieces that `chunks_mut` cut.
+    // SAFETY: every kernel writes the whole slice, in pieces that `chunks_mut` made.
     unsafe { cpu_tensors::collect(length, fill) }
 }

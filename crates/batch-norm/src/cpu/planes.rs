@@ -1,4 +1,4 @@
-//! Channels first: the values of a channel lie in strips of `positions` values, one per sample.
+//! Channels first: the values of a channel are in strips of `positions` values, one per sample.
 
 use std::{
     mem::{MaybeUninit, size_of},
@@ -17,11 +17,11 @@ use super::{
 };
 
 /// How many bytes stay in a core's second-level cache between two passes over them, and how many
-/// at least in the cache that all cores share.
+/// stay at least in the cache that all cores share.
 const CACHE: usize = 512 << 10;
 const SHARED_CACHE: usize = 4 << 20;
 
-/// About how many values are summed up in one go, and how many bytes make a worthwhile read.
+/// The approximate number of values of a unit, and the number of bytes that make a read efficient.
 const UNIT: usize = 1024;
 const READ: usize = 4096;
 
@@ -39,7 +39,7 @@ impl Unit {
 }
 
 impl Planes {
-    /// Cuts every channel into the units that it is summed up by.
+    /// Divides every channel into units.
     fn units(&self) -> Vec<Unit> {
         let Self { samples, positions, .. } = *self;
         let group = (UNIT / positions).max(1);
@@ -52,8 +52,8 @@ impl Planes {
         starts.flat_map(|s| (0..positions).step_by(part).map(move |p| unit(s, p))).collect()
     }
 
-    /// The strips of a unit and of neighbouring channels in the order of memory, each with its
-    /// sample and its channel's number among them.
+    /// The strips of a unit for a block of neighboring channels, in memory order, each with its
+    /// sample and the index of its channel in the block.
     #[inline(always)]
     fn strips(
         &self,
@@ -85,8 +85,8 @@ impl Planes {
         })
     }
 
-    /// How many neighbouring channels a task takes that reads its values twice; `None` if one
-    /// channel's would not stay in a cache, or there were fewer tasks than threads.
+    /// The number of neighboring channels of a task that reads its values twice; `None` if one
+    /// channel does not stay in a cache, or if there would be fewer tasks than threads.
     fn block(&self, bytes: usize) -> Option<usize> {
         let channel = self.values() * bytes;
         let threads = rayon::current_num_threads();
@@ -94,7 +94,7 @@ impl Planes {
         fits.then(|| (CACHE / channel).min(self.channels / (2 * threads)).max(1))
     }
 
-    /// Neighbouring channels that are worth a read of memory.
+    /// The number of neighboring channels that make a read of memory efficient.
     fn narrow_block(&self, bytes: usize) -> usize {
         READ.div_ceil(self.positions * bytes).min(self.channels)
     }
@@ -118,7 +118,7 @@ impl<T> Piece<'_, T> {
     }
 }
 
-/// A tensor cut for tasks that each take `block` neighbouring channels of every sample.
+/// A tensor divided among tasks, each with `block` neighboring channels of every sample.
 fn by_channels<T>(values: &mut [T], shape: Planes, block: usize) -> Vec<Vec<Piece<'_, T>>> {
     let blocks = shape.channels.div_ceil(block);
     let mut tasks: Vec<Vec<_>> = (0..blocks).map(|_| Vec::with_capacity(shape.samples)).collect();
@@ -133,7 +133,7 @@ fn by_channels<T>(values: &mut [T], shape: Planes, block: usize) -> Vec<Vec<Piec
     tasks
 }
 
-/// A tensor cut for tasks that each take a stretch of memory.
+/// A tensor divided among tasks, each with a contiguous range of memory.
 fn by_position<T>(values: &mut [T]) -> Vec<Vec<Piece<'_, T>>> {
     let pieces = values.chunks_mut(16 * UNIT).enumerate();
     pieces.map(|(index, values)| vec![Piece { start: index * 16 * UNIT, values }]).collect()
@@ -176,7 +176,7 @@ pub fn normalize<E: Storage, const RELU: bool, const ADD: bool>(
     blocks.concat()
 }
 
-/// The output, all statistics known.
+/// The output, given the statistics.
 pub fn transform<E: Storage, const RELU: bool, const ADD: bool>(
     input: &[E],
     residual: &[E],
@@ -208,7 +208,7 @@ fn transform_piece<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// The gradients' sums, and what of the gradients is wanted.
+/// The sums of the gradients, and the gradients that are wanted.
 pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
     tensors: Tensors<E>,
     shape: Planes,
@@ -272,7 +272,7 @@ pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
     blocks.concat()
 }
 
-/// What a task writes of the gradient and, if wanted, of the residual's.
+/// The pieces that a task writes of the gradient and, if wanted, of the residual's gradient.
 type Pieces<'a, E> = (Vec<Piece<'a, E>>, Vec<Piece<'a, MaybeUninit<E>>>);
 
 fn pair<'a, E>(
@@ -310,8 +310,8 @@ fn backward_pieces<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// `task` of every block of neighbouring channels and every unit; for each block in the order of
-/// units.
+/// Calls `task` for every block of neighboring channels and every unit. The results of each block
+/// are in the order of the units.
 fn by_unit<R: Send>(
     shape: Planes,
     units: &[Unit],
@@ -329,7 +329,7 @@ fn by_unit<R: Send>(
     blocks.map(|_| results.by_ref().take(units.len()).collect()).collect()
 }
 
-/// What `of` makes of every channel's results, one per unit.
+/// Calls `of` with every channel's results, one per unit.
 fn fold<T: Copy, R>(units: &[Vec<T>], of: impl Fn(&[T]) -> R) -> Vec<R> {
     let channel = |channel: usize| {
         let results: Vec<_> = units.iter().map(|results| results[channel]).collect();
@@ -346,7 +346,7 @@ struct Summary {
     squares: f64,
 }
 
-/// The statistics of a unit, of neighbouring channels.
+/// The statistics of a unit for neighboring channels.
 #[multiversion(targets("x86_64+avx2"))]
 fn summarize<E: Storage>(
     input: &[E],
@@ -367,14 +367,14 @@ fn summarize<E: Storage>(
         add_squares(&input[range], means[channel], rest, squares);
     }
     let summary = |(mean, (rest, squares)): (E::Sum, _)| {
-        // What rounding left of the mean: without it, a mean of 1e4 would be right to 1e-3 only.
+        // Corrects the rounding of the mean: without it, a mean of 1e4 would have an error of 1e-3.
         let rest = total(rest) / count;
         Summary { count, mean: mean.into() + rest, squares: total(squares) - count * rest * rest }
     };
     means.into_iter().zip(squares).map(summary).collect()
 }
 
-/// Chan, Golub and LeVeque's formula over all units of a channel at once.
+/// The formula of Chan, Golub and LeVeque for all units of a channel at once.
 fn combine(units: &[Summary]) -> Moments {
     let count: f64 = units.iter().map(|unit| unit.count).sum();
     let mean = units.iter().map(|unit| unit.count * unit.mean).sum::<f64>() / count;
@@ -385,7 +385,8 @@ fn combine(units: &[Summary]) -> Moments {
     Moments { mean, variance: squares.sum::<f64>() / count }
 }
 
-/// The gradient's sums over a unit, of neighbouring channels; `gradient` of a sample and a range.
+/// The sums of the gradient over a unit for neighboring channels; `gradient` returns the values of
+/// a range of a sample.
 #[multiversion(targets("x86_64+avx2"))]
 fn sum<'a, E: Storage, const RELU: bool, const ADD: bool, G>(
     affine: &[Affine<E::Sum>],

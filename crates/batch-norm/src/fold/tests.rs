@@ -14,7 +14,7 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.5, 2.0), device)
 }
 
-/// A layer that has seen two batches, the second of which its averages have yet to take up.
+/// A layer after two batches, the second of which is not yet in its running mean and variance.
 fn trained_norm(channels: usize, device: &Device) -> BatchNorm {
     let mut norm = BatchNormConfig::new(channels).with_momentum(0.5).init(device);
     norm.gamma = Param::from_tensor(random([channels], device));
@@ -32,8 +32,8 @@ fn assert_near<const D: usize>(case: &str, found: Tensor<D>, expected: Tensor<D>
     assert!(difference < 1e-5 * size, "{case}: {difference} off, of {size}");
 }
 
-/// Folded on every device; what the layers predict is computed on the CPU, for it takes a GPU's
-/// autotune minutes to choose among kernels that no test here is about.
+/// The layers are folded on every device. Their predictions are computed on the CPU, because a
+/// GPU's autotune needs minutes to choose among kernels that are not under test here.
 #[test]
 fn a_folded_convolution_predicts_what_the_two_layers_do() {
     let cpu = Device::flex();
@@ -139,7 +139,7 @@ fn a_folded_layer_trains_apart_from_what_it_was_made_of() {
     assert!(norm.beta.grad(&gradients).is_none());
 }
 
-/// Their gradients are neither kept now nor asked for after `valid` and `train`.
+/// The new parameters do not require gradients, also not after `valid` and `train`.
 #[test]
 fn frozen_layers_fold_into_a_frozen_one() {
     let device = Device::flex().autodiff();

@@ -1,7 +1,7 @@
 //! The backward pass.
 //!
-//! With g, the gradient of the output where ReLU let the value through and 0 elsewhere,
-//! and the normalized `x_hat = (x - mean) * inverse_std`:
+//! Let g be the gradient of the output where the value passed ReLU, and 0 elsewhere. Let
+//! `x_hat = (x - mean) * inverse_std` be the normalized input. Then:
 //!
 //! ```text
 //! beta's gradient   = sum(g)                   over a channel's n values
@@ -10,9 +10,9 @@
 //! the residual's    = g
 //! ```
 //!
-//! The two subtracted terms are what x does to the output by way of mean and variance; with
-//! statistics that were given, there are none. What ReLU let through is not remembered
-//! but found again, from the same expression that the forward pass wrote its output from.
+//! The two subtracted terms are the effect of x on the output through the mean and the variance; if
+//! the statistics are given, there are none. Which values passed ReLU is not stored but computed
+//! again, with the same expression as in the forward pass.
 //!
 //! | kernel | for | reads | writes |
 //! |---|---|---|---|
@@ -21,8 +21,8 @@
 //! | `partial_sums`, `finish_sums` | the two sums | x, dy | one pair per chunk |
 //! | `input_gradient` | the sums are known, or not needed | x, dy | dx |
 //!
-//! Where a ReLU saw a residual, dy comes with the residual in the reading column; g then goes
-//! to the residual's gradient, if that is wanted, from the first kernel that has it.
+//! If a residual was added before ReLU, every kernel that reads dy also reads the residual. The
+//! first kernel that computes g then writes it as the residual's gradient, if that is wanted.
 
 use cubecl::{self, prelude::*};
 
@@ -31,7 +31,7 @@ use super::{
     with_residual,
 };
 
-/// The rows that `pack` puts together, each `[channels]`, in f32.
+/// The rows that `pack` writes, each `[channels]`, in f32.
 pub mod coefficient {
     /// The mean.
     pub const MEAN: usize = 0;
@@ -41,7 +41,7 @@ pub mod coefficient {
     pub const SCALE: usize = 2;
     /// The shift.
     pub const BETA: usize = 3;
-    /// How many they are.
+    /// The number of rows.
     pub const COUNT: usize = 4;
 }
 
@@ -51,11 +51,11 @@ pub mod sum {
     pub const BETA: usize = 0;
     /// Of `g * x_hat`: gamma's gradient.
     pub const GAMMA: usize = 1;
-    /// How many they are.
+    /// The number of rows.
     pub const COUNT: usize = 2;
 }
 
-/// What [`coefficient`] names, for the channels of one group.
+/// The values that [`coefficient`] lists, for the channels of one group.
 #[derive(CubeType, Clone, Copy)]
 struct Coefficients<A: Size> {
     mean: Vector<f32, A>,
@@ -73,7 +73,7 @@ struct Sums<A: Size> {
     gx: Vector<f32, A>,
 }
 
-/// Reads what was packed for one group.
+/// Reads the packed values of one group.
 #[cube]
 fn coefficients<A: Size>(
     packed: &[Vector<f32, A>],
@@ -88,7 +88,7 @@ fn coefficients<A: Size>(
     }
 }
 
-/// The output's gradient where ReLU let the value through, NaN too; 0 elsewhere.
+/// The output's gradient where the value passed ReLU or is NaN; 0 elsewhere.
 #[cube]
 fn masked<F: Float, N: Size, A: Size>(
     x: Vector<f32, N>,
@@ -108,7 +108,7 @@ fn masked<F: Float, N: Size, A: Size>(
     }
 }
 
-/// Writes a gradient that was asked for.
+/// Writes a gradient if it is wanted.
 #[cube]
 fn write_if_wanted<F: Float, N: Size>(
     gradient: &mut ComptimeOption<&mut [Vector<F, N>]>,
@@ -137,8 +137,8 @@ fn centred<N: Size, A: Size>(
     spread::<N, A>(coefficients.scale) * (g - mean_g - distance * per_distance)
 }
 
-/// Puts what the other kernels need to know of a channel into one buffer `[4, channels]`: a kernel
-/// may bind only so many.
+/// Packs the values per channel that the other kernels need into one buffer `[4, channels]`,
+/// because the number of buffers of a kernel is limited.
 #[cube(launch_unchecked)]
 pub fn pack<F: Float>(
     gamma: &[F],
@@ -160,9 +160,10 @@ pub fn pack<F: Float>(
 }
 
 /// Reads a unit's share of x and of the output's gradient, and returns the two sums over the cube.
-/// On the way it writes the residual's gradient, if that is wanted.
+/// It also writes the residual's gradient, if that is wanted.
 ///
-/// If `keep` is set, x and g stay in `kept_x` and `kept_g`, where the same unit finds them again.
+/// If `keep` is set, x and g are stored in `kept_x` and `kept_g`, where the same unit reads them
+/// again.
 #[cube]
 fn chunk_sums<F: Float, N: Size, A: Size>(
     input: &[Vector<F, N>],
@@ -198,7 +199,7 @@ fn chunk_sums<F: Float, N: Size, A: Size>(
         sum_gx += g * (x - spread::<N, A>(coefficients.mean));
         k += comptime!(cube.units as usize);
     }
-    // The factor that all summands have in common is applied to the sum.
+    // The common factor of all summands is applied to the sum.
     Sums::<A> {
         g: cube_sum::<A>(fold::<N, A>(sum_g), cube),
         gx: cube_sum::<A>(fold::<N, A>(sum_gx), cube) * coefficients.inverse_std,
@@ -223,7 +224,7 @@ pub fn partial_sums<F: Float, N: Size, A: Size>(
 ) {
     let share = grid.share(cube);
     let coefficients = coefficients::<A>(packed, grid.groups, share.group);
-    let mut unused_x = Shared::<[Vector<F, N>]>::new_slice(1usize); // the least there can be
+    let mut unused_x = Shared::<[Vector<F, N>]>::new_slice(1usize); // the smallest size
     let mut unused_g = Shared::<[Vector<F, N>]>::new_slice(1usize);
     let sums = chunk_sums::<F, N, A>(
         input,
@@ -273,8 +274,8 @@ pub fn finish_sums<A: Size>(
     }
 }
 
-/// The gradients of x and of the residual, whichever is wanted: one unit per vector. Without sums,
-/// the statistics were constants.
+/// The gradients of x and of the residual, each if it is wanted: one unit per vector. Without sums,
+/// the statistics are constants.
 #[cube(launch_unchecked)]
 pub fn input_gradient<F: Float, N: Size, A: Size>(
     input: &[Vector<F, N>],
@@ -316,8 +317,8 @@ pub fn input_gradient<F: Float, N: Size, A: Size>(
     write_if_wanted::<F, N>(&mut input_grad, position, Vector::cast_from(dx));
 }
 
-/// The sums and both gradients in one go: each cube takes all values of its groups, reads them once
-/// and keeps them.
+/// The sums and both gradients in one kernel: each cube reads all values of its groups once and
+/// keeps them.
 #[cube(launch_unchecked)]
 pub fn backward_at_once<F: Float, N: Size, A: Size>(
     input: &[Vector<F, N>],

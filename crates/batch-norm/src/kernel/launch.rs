@@ -1,4 +1,4 @@
-//! Which kernel runs when, and in what memory: all that happens on the host's side.
+//! The host side: which kernel runs when, and with which buffers.
 
 use burn::tensor::DType;
 use burn_cubecl::{
@@ -38,10 +38,10 @@ pub struct Pass {
     has_relu: bool,
 }
 
-// SAFETY, of all launches below: the kernels index their buffers only where `Layout` and `Grid` say
+// SAFETY of all launches below: the kernels index their buffers only where `Layout` and `Grid` say
 // there are values, and these describe the tensors that are bound with them; their loops end.
 impl Pass {
-    /// What all passes begin with.
+    /// Prepares a pass.
     pub fn new(
         input: CubeTensor,
         output_grad: Option<CubeTensor>,
@@ -51,7 +51,7 @@ impl Pass {
         Self::with_abilities(input, output_grad, epilogue, abilities)
     }
 
-    /// The same for a device that can do less, or more, than it says.
+    /// The same with these abilities in place of those that the device reports.
     pub fn with_abilities(
         input: CubeTensor,
         output_grad: Option<CubeTensor>,
@@ -105,7 +105,8 @@ impl Pass {
         let statistics = Rows::new(&self.input, row::COUNT);
         let (lanes, channel_lanes) = (self.vectors.lanes, self.vectors.channel_lanes);
 
-        // Where a kernel may bind no more than WebGPU promises, a residual is one buffer too many.
+        // If a kernel may bind only as many buffers as WebGPU guarantees, a residual is one too
+        // many.
         let bindings = 7 + self.residual.iter().len() as u32;
         let at_once = Division::at_once(&self.vectors, 1, self.abilities)
             .filter(|_| bindings <= self.abilities.bindings);
@@ -216,7 +217,8 @@ impl Pass {
 
         let needs_sums = options.parameters || (options.batch_statistics && options.input);
         let sums = needs_sums.then(|| Rows::new(&self.input, sum::COUNT));
-        // Constants have no gradient: x's then needs no sums, even if the parameters' do.
+        // Constant statistics have no gradient: then x's gradient needs no sums, even if the
+        // parameters' gradients do.
         let sums_of_x = sums.as_ref().filter(|_| options.batch_statistics && options.input);
         let input_grad = options.input.then(|| self.like_input());
         let residual_grad = residual_wanted.then(|| self.like_input());
@@ -252,7 +254,7 @@ impl Pass {
         } else if let Some(sums) = &sums {
             self.add_up(&output_grad, &packed, &residual_grad, sums);
             if options.input {
-                // Where g has been written, it is read again instead of all that it came from.
+                // If g has been written, it is read again instead of being recomputed.
                 let g = match &residual_grad {
                     Some(written) => {
                         self.residual = None;
@@ -288,7 +290,7 @@ impl Pass {
         Spec::of(&self.input).assert_fits([], [&scale, &shift].map(Spec::of), []);
         let [scale, shift] = [scale, shift].map(into_contiguous);
         let (count, dim) = elementwise(&self.client, self.vectors.total(), self.abilities);
-        // In place where nobody else looks at the input.
+        // In place if the input has no other owner.
         let (output, output_arg) = match self.input.can_mut() {
             true => (self.input.clone(), BufferArg::alias(0, self.vectors.total())),
             false => {
@@ -317,7 +319,7 @@ impl Pass {
         output
     }
 
-    /// The two sums of each channel and, if it has a place, the residual's gradient.
+    /// The two sums of each channel and, if there is a tensor for it, the residual's gradient.
     fn add_up(
         &self,
         output_grad: &CubeTensor,
@@ -363,7 +365,7 @@ impl Pass {
         }
     }
 
-    /// The gradients of the input and the residual that have a place.
+    /// The gradients of the input and the residual, each if there is a tensor for it.
     fn differentiate(
         &self,
         output_grad: &CubeTensor,
@@ -399,7 +401,7 @@ impl Pass {
         }
     }
 
-    /// What the backward kernels need to know of each channel, in one buffer.
+    /// The values per channel that the backward kernels need, in one buffer.
     fn pack(
         &self,
         gamma: &CubeTensor,
@@ -446,7 +448,7 @@ impl Floats {
         Self { handle: client.empty(length * size_of::<f32>()), length }
     }
 
-    /// Room for two results per chunk and channel.
+    /// A buffer for two results per chunk and channel.
     fn partials(client: &Client, channels: usize, chunks: usize) -> Self {
         Self::new(client, 2 * channels * chunks)
     }
@@ -459,7 +461,7 @@ impl Floats {
 /// Several tensors `[channels]` of f32 in one buffer, so that a kernel binds it once.
 struct Rows {
     floats: Floats,
-    /// From one row to the next, in values: a buffer may be bound only from aligned positions on.
+    /// From one row to the next, in values: a buffer can be bound only at aligned offsets.
     pitch: usize,
     like: CubeTensor,
     channels: usize,

@@ -2,15 +2,14 @@
 //!
 //! | file | kernels |
 //! |---|---|
-//! | [`statistics`] | the mean and the variance of each channel, the running ones |
+//! | [`statistics`] | the mean and the variance of each channel, and the running ones |
 //! | [`normalize`] | the forward pass, in training and in prediction |
 //! | [`backward`] | the gradients |
 //!
 //! # Which kernel when
 //!
-//! Batch normalization moves bytes; its arithmetic is nothing beside them. So a pass is judged by
-//! how often it reads (r) and writes (w) the whole tensor, and, for small tensors, by how many
-//! kernels it launches.
+//! Memory limits batch normalization, not arithmetic. So the cost of a pass is how often it reads
+//! (r) and writes (w) the whole tensor, and, for small tensors, how many kernels it launches.
 //!
 //! | pass | one cube per channel | many cubes per channel |
 //! |---|---|---|
@@ -22,37 +21,37 @@
 //! | with a residual | r2 w1 | the same |
 //!
 //! The first column is for channels whose values all fit into the fast memory that the units of a
-//! cube (a workgroup, a thread block) share. The second is for all others: the mean must be known
-//! before a value can be normalized, so the values are read twice, and a few channels with many
-//! values still keep the whole device busy because each is split over many cubes.
+//! cube (a workgroup, a thread block) share. The second is for all others. The mean must be known
+//! before a value can be normalized, so the values are read twice. Each channel is split over many
+//! cubes, so that a few channels with many values still keep the whole device busy.
 //!
-//! With statistics that are given, x's gradient needs no sums: r2 w1 in 2 kernels; the parameters'
+//! If the statistics are given, x's gradient needs no sums: r2 w1 in 2 kernels; the parameters'
 //! gradients, if wanted too, add r2 and 2 kernels.
 //!
-//! WebGPU promises a kernel eight buffers, and wgpu takes one of them for itself. So what belongs to
-//! the channels shares buffers, in rows: a forward pass returns four rows of one, a backward pass
-//! begins by packing four into one. No kernel binds more than seven, but for `normalize_at_once`
-//! with a residual, which binds eight; where that is too many, the others run instead.
+//! WebGPU guarantees eight buffers per kernel, and wgpu uses one of them itself. So the tensors
+//! `[channels]` share buffers, as rows: a forward pass returns four rows of one buffer, and a
+//! backward pass first packs four tensors into one buffer. No kernel binds more than seven buffers,
+//! except `normalize_at_once` with a residual, which binds eight; if that is too many, the other
+//! kernels run instead.
 //!
 //! # Two layouts, one index
 //!
-//! A tensor comes as `[batch, channels, positions]`, or, from a convolution, with the channels
-//! last: as `[batch, positions, channels]`. Values are read up to four at a time, along whichever
-//! axis lies last. So each vector belongs to a *group*:
+//! A tensor is `[batch, channels, positions]`, or, from a convolution, channels last:
+//! `[batch, positions, channels]`. Values are read up to four at a time, along the last axis in
+//! memory. So each vector belongs to a *group*:
 //!
-//! - channels first: all lanes are one channel's; a group is a channel;
-//! - channels last: each lane is a channel of its own; a group is as many adjacent channels as
-//!   there are lanes.
+//! - channels first: all lanes belong to one channel; a group is a channel;
+//! - channels last: each lane is a separate channel; a group is as many adjacent channels as there
+//!   are lanes.
 //!
-//! A kernel knows the difference by its two vector sizes only: `N` lanes for what has the input's
-//! shape, `A` lanes for what is kept per channel, where `A` is 1 in the first case and `N` in the
-//! second. [`Layout`] finds the vectors of a group, `fold` adds the lanes that belong to one
-//! channel, `spread` goes the other way.
+//! In a kernel, only two vector sizes differ: `N` lanes for tensors of the input's shape, `A` lanes
+//! for tensors `[channels]`. `A` is 1 in the first case and `N` in the second. [`Layout`] finds the
+//! vectors of a group, `fold` adds the lanes that belong to one channel, `spread` is the reverse.
 //!
-//! # Right before fast
+//! # Precision and reproducibility
 //!
-//! All arithmetic is in f32, whatever the tensor stores. Nothing is added atomically: every sum has
-//! one order, so a run repeats to the last bit.
+//! All arithmetic is in f32, whatever the tensor stores. There are no atomic additions: every sum
+//! has a fixed order, so a run repeats to the last bit.
 
 pub mod backward;
 pub mod launch;
@@ -64,17 +63,17 @@ mod tests;
 
 use cubecl::{self, prelude::*, std::FastDivmod};
 
-/// Where the vectors of a tensor are, in units of vectors.
+/// Where the vectors of a tensor are, counted in vectors.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Layout {
     /// From the start of one row to that of the next: a row is one sample of a tensor with the
     /// channels first, and one position of a tensor with the channels last.
     pitch: usize,
-    /// The vectors in a row, without what the pitch adds.
+    /// The vectors in a row, without the padding of the pitch.
     row: FastDivmod<usize>,
-    /// The vectors of one group in a row, which lie side by side.
+    /// The vectors of one group in a row, which are adjacent.
     run: FastDivmod<usize>,
-    /// The same number, to multiply with.
+    /// The same number, for multiplications.
     run_length: usize,
 }
 
@@ -96,21 +95,21 @@ impl Layout {
 /// How the units of a cube are arranged. Both counts are powers of two.
 #[derive_cube_comptime]
 pub struct Cube {
-    /// Adjacent groups that the cube works on: adjacent units, so that they read adjacent memory.
+    /// Adjacent groups that the cube processes, by adjacent units, which so read adjacent memory.
     pub groups: u32,
     /// Units that share the vectors of one group.
     pub units: u32,
-    /// The units of a plane (a warp, a subgroup), if planes may be used to add. 0 if not.
+    /// The units of a plane (a warp, a subgroup) if planes can add; 0 otherwise.
     pub plane: u32,
 }
 
 impl Cube {
-    /// All its units.
+    /// All units of the cube.
     pub fn dim(&self) -> CubeDim {
         CubeDim::new_1d(self.groups * self.units)
     }
 
-    /// The vectors of shared memory that one `cube_sum` takes.
+    /// The vectors of shared memory that one `cube_sum` uses.
     pub fn scratch(&self) -> usize {
         match self.plane {
             0 => (self.groups * self.units) as usize,
@@ -126,7 +125,7 @@ pub struct Grid {
     groups: usize,
     /// The vectors of a group.
     vectors: usize,
-    /// How many of them one cube takes, at most.
+    /// How many of them one cube processes, at most.
     chunk: usize,
 }
 
@@ -137,22 +136,22 @@ struct Share {
     group: usize,
     /// Whether there is work. An idle unit still takes part in the cube's sums, with zeros.
     busy: bool,
-    /// Which of the group's chunks this is.
+    /// The index of the chunk in the group.
     chunk: usize,
     /// The chunk's first vector; 0 for an idle unit.
     begin: usize,
     /// One past its last vector; 0 for an idle unit.
     end: usize,
-    /// Which of the units that share the group this one is.
+    /// The index of this unit among those that share the group.
     unit: usize,
-    /// Which of the cube's groups this is.
+    /// The index of the group in the cube.
     column: usize,
 }
 
 #[cube]
 impl Grid {
-    /// What this unit has to do. A grid of more cubes than needed, or a cube of more columns than
-    /// there are groups, leaves some units idle.
+    /// The work of this unit. Some units are idle if the grid has more cubes than needed, or a cube
+    /// has more columns than there are groups.
     fn share(&self, #[comptime] cube: Cube) -> Share {
         let columns = comptime!(cube.groups as usize);
         let blocks = self.groups.div_ceil(columns);
@@ -174,14 +173,14 @@ impl Grid {
     }
 }
 
-/// The sum of `value` over the units of the cube that share a group, known to all of them.
+/// The sum of `value` over the units of the cube that share a group, returned to all of them.
 ///
-/// Called by all units of a cube at the same time. The order of the additions depends on nothing
-/// but the shape of the cube.
+/// All units of a cube must call it at the same time. The order of the additions depends only on
+/// the shape of the cube.
 #[cube]
 fn cube_sum<A: Size>(value: Vector<f32, A>, #[comptime] cube: Cube) -> Vector<f32, A> {
     if comptime!(cube.plane > 0) {
-        // Each plane adds in registers; what the planes found goes through shared memory.
+        // Each plane adds in registers; the sums of the planes go through shared memory.
         let planes = comptime!((cube.units / cube.plane) as usize);
         let mut sums = Shared::<[Vector<f32, A>]>::new_slice(planes);
         let sum = plane_sum(value);
@@ -196,7 +195,7 @@ fn cube_sum<A: Size>(value: Vector<f32, A>, #[comptime] cube: Cube) -> Vector<f3
         }
         total
     } else {
-        // A tree: in each step the first half of the units adds what the second half has.
+        // A tree: in each step the first half of the units adds the values of the second half.
         let columns = comptime!(cube.groups as usize);
         let units = comptime!(cube.units as usize);
         let mut sums = Shared::<[Vector<f32, A>]>::new_slice(comptime!(columns * units));
@@ -216,7 +215,7 @@ fn cube_sum<A: Size>(value: Vector<f32, A>, #[comptime] cube: Cube) -> Vector<f3
     }
 }
 
-/// Adds the lanes that belong to one channel: all of them, or each is one already.
+/// Adds the lanes that belong to one channel: all lanes, or none if each lane is a channel.
 #[cube]
 fn fold<N: Size, A: Size>(value: Vector<f32, N>) -> Vector<f32, A> {
     let (from, to) = (N::value(), A::value());
@@ -243,14 +242,14 @@ fn first<N: Size, A: Size>(value: Vector<f32, N>) -> Vector<f32, A> {
     }
 }
 
-/// Gives each lane what its channel has.
+/// Copies the value of each channel to its lanes.
 #[cube]
 fn spread<N: Size, A: Size>(value: Vector<f32, A>) -> Vector<f32, N> {
     Vector::cast_from(value)
 }
 
-/// Where a group is in one of several rows `[channels]` that share a buffer: a kernel may bind only
-/// so many buffers.
+/// Where a group is in one of several rows `[channels]` that share a buffer, because the number of
+/// buffers of a kernel is limited.
 #[cube]
 fn in_row(#[comptime] row: usize, group: usize, pitch: usize) -> usize {
     group + pitch * row
@@ -263,7 +262,7 @@ fn lanes<N: Size, A: Size>() -> comptime_type!(u32) {
     comptime!((vector / channels) as u32)
 }
 
-/// What ReLU sees: the normalized values and, if there is one, the residual.
+/// The input of ReLU: the normalized values plus the residual, if there is one.
 #[cube]
 fn with_residual<F: Float, N: Size>(
     value: Vector<f32, N>,
@@ -277,14 +276,16 @@ fn with_residual<F: Float, N: Size>(
     }
 }
 
-/// `max(value, 0)`, but NaN stays NaN, so that a broken network does not look like a dead one.
+/// `max(value, 0)`, but NaN stays NaN, so that a network with NaN does not look like one with dead
+/// ReLUs.
 ///
-/// What is negative is told by its bits: shader compilers may assume that there is no NaN, and make
-/// of a comparison with 0 a maximum that swallows it.
+/// The bits decide what is negative: shader compilers may assume that there is no NaN, and turn a
+/// comparison with 0 into a maximum that drops NaN.
 #[cube]
 fn relu<N: Size>(value: Vector<f32, N>, #[comptime] has_relu: bool) -> Vector<f32, N> {
     if has_relu {
-        // Without the sign, from 0 to infinity; NaN lies above, and so does what had no sign.
+        // With the sign bit flipped, negative numbers are from 0 to infinity; NaN and positive
+        // numbers are above.
         let bits = Vector::<u32, N>::reinterpret(value) ^ Vector::new(SIGN);
         select_many(bits.less_equal(&Vector::new(INFINITY)), Vector::new(0.0f32), value)
     } else {
@@ -292,8 +293,8 @@ fn relu<N: Size>(value: Vector<f32, N>, #[comptime] has_relu: bool) -> Vector<f3
     }
 }
 
-/// The bit that an f32 below zero has.
+/// The sign bit of an f32.
 const SIGN: u32 = 1 << 31;
 
-/// The bits of the f32 infinity, which are those of the largest number that is not NaN.
+/// The bits of the f32 infinity, the largest number that is not NaN.
 const INFINITY: u32 = 0x7F80_0000;

@@ -4,9 +4,9 @@
 //! |---|---|---|---|
 //! | `normalize_at_once` | training, a channel fits into shared memory | x | y |
 //! | `normalize` | training, the statistics are known | x | y |
-//! | `scale_and_shift` | prediction | x | y, in place if it may |
+//! | `scale_and_shift` | prediction | x | y, in place if possible |
 //!
-//! Each adds the residual, if there is one, and rectifies, if asked to, before it writes.
+//! Before it writes, each adds the residual, if there is one, and applies ReLU, if it is wanted.
 
 use cubecl::{self, prelude::*};
 
@@ -16,8 +16,8 @@ use super::{
     with_residual,
 };
 
-/// `(x - mean) * (gamma * inverse_std) + beta`, in the one form that all passes share: the backward
-/// pass finds out from it which values ReLU let through.
+/// `(x - mean) * (gamma * inverse_std) + beta`. All passes share this expression: the backward pass
+/// computes from it which values passed ReLU.
 #[cube]
 pub(super) fn normalized<N: Size, A: Size>(
     x: Vector<f32, N>,
@@ -28,8 +28,8 @@ pub(super) fn normalized<N: Size, A: Size>(
     (x - spread::<N, A>(mean)) * spread::<N, A>(scale) + spread::<N, A>(beta)
 }
 
-/// Statistics, the batch's and the running ones, and output in one go: each cube takes all values of its groups,
-/// reads them once and keeps them.
+/// The batch's and the running statistics and the output in one kernel: each cube reads all values
+/// of its groups once and keeps them.
 #[cube(launch_unchecked)]
 pub fn normalize_at_once<F: Float, N: Size, A: Size>(
     input: &[Vector<F, N>],
@@ -80,7 +80,7 @@ pub fn normalize_at_once<F: Float, N: Size, A: Size>(
     }
 }
 
-/// The output, from statistics that are known: one unit per vector.
+/// The output, given the statistics: one unit per vector.
 #[cube(launch_unchecked)]
 pub fn normalize<F: Float, N: Size, A: Size>(
     input: &[Vector<F, N>],

@@ -1,4 +1,4 @@
-//! How a tensor lies in memory, and how the work on it is divided among cubes.
+//! The memory layout of a tensor, and how the work on it is divided among cubes.
 
 use burn::tensor::DType;
 use burn_cubecl::{kernel::into_contiguous, ops, tensor::CubeTensor};
@@ -12,12 +12,12 @@ use cubecl::{
 
 use super::{Cube, GridLaunch, LayoutLaunch};
 
-/// What the device can do, as far as the choice of a kernel depends on it.
+/// The properties of the device that the choice of a kernel depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Abilities {
-    /// The units of a plane if they are known to be that many and can add; 0 if not.
+    /// The units of a plane if this number is fixed and planes can add; 0 otherwise.
     pub plane: u32,
-    /// The bytes of shared memory that a cube may take.
+    /// The bytes of shared memory that a cube may use.
     pub shared_memory: usize,
     /// The buffers that a kernel may bind.
     pub bindings: u32,
@@ -26,12 +26,12 @@ pub struct Abilities {
 }
 
 impl Abilities {
-    /// More shared memory than this would leave a multiprocessor too few cubes to wait with.
+    /// With more shared memory per cube, a multiprocessor has too few cubes to hide latency.
     const SHARED_MEMORY: usize = 32 << 10;
-    /// WebGPU's minimum, and enough to keep memory busy.
+    /// WebGPU's guaranteed minimum, and enough to keep memory busy.
     const UNITS: u32 = 256;
 
-    /// What the device says.
+    /// The abilities that the device reports.
     pub fn of(client: &Client) -> Self {
         let properties = client.properties();
         let hardware = &properties.hardware;
@@ -48,10 +48,10 @@ impl Abilities {
     }
 }
 
-/// How a tensor `[batch, channels, ...]` lies in memory, in values.
+/// The memory layout of a tensor `[batch, channels, ...]`, counted in values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrangement {
-    /// Whether the channels are the axis that lies last.
+    /// Whether the channels are the last axis in memory.
     pub channels_last: bool,
     /// The samples if the channels come first, the samples' positions if they come last.
     pub rows: usize,
@@ -59,12 +59,12 @@ pub struct Arrangement {
     pub pitch: usize,
     /// The channels.
     pub channels: usize,
-    /// A channel's values in one row; they are side by side.
+    /// A channel's values in one row; they are adjacent.
     pub run: usize,
 }
 
 impl Arrangement {
-    /// Of a tensor that the kernels can read as it is.
+    /// The arrangement of a tensor; `None` if the kernels cannot read it without a copy.
     fn of(tensor: &CubeTensor) -> Option<Self> {
         let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
         let (batch, channels) = (shape[0], shape[1]);
@@ -79,8 +79,8 @@ impl Arrangement {
             return Some(Self { channels_last: false, rows, pitch, channels, run });
         }
 
-        // The other axes must follow from the innermost one, whose stride may have a margin: rows
-        // are padded by some of CubeCL's runtimes. A wide margin is not worth keeping.
+        // The strides of the other axes must follow from the innermost one. Its stride may include
+        // padding: some of CubeCL's runtimes pad rows. Wide padding is not worth keeping.
         let mut axes = (0..shape.len()).filter(|&axis| axis != 1 && shape[axis] > 1).rev();
         let Some(innermost) = axes.next() else {
             return Some(Self { channels_last: true, rows: 1, pitch: channels, channels, run: 1 })
@@ -100,7 +100,7 @@ impl Arrangement {
         packed.then_some(Self { channels_last: true, rows, pitch, channels, run: 1 })
     }
 
-    /// The tensors in one common arrangement, that of the first if it is one the kernels can read.
+    /// The tensors in one common arrangement: that of the first, if the kernels can read it.
     pub fn shared(tensors: Vec<CubeTensor>) -> (Self, Vec<CubeTensor>) {
         let found = tensors.iter().map(Self::of).collect::<Vec<_>>();
         if let Some(first) = found[0]
@@ -114,7 +114,7 @@ impl Arrangement {
             false => into_contiguous(tensor),
         };
         let tensors = tensors.into_iter().map(dense).collect::<Vec<_>>();
-        let first = Self::of(&tensors[0]).expect("dense tensors are read as they are");
+        let first = Self::of(&tensors[0]).expect("the kernels read dense tensors");
         (first, tensors)
     }
 
@@ -130,14 +130,14 @@ pub struct Vectors {
     arrangement: Arrangement,
     /// The lanes of a vector.
     pub lanes: usize,
-    /// The lanes of a vector of what is kept per channel.
+    /// The lanes of a vector of a tensor `[channels]`.
     pub channel_lanes: usize,
     /// The bytes of a value.
     size: usize,
 }
 
 impl Vectors {
-    /// The widest vectors that all these tensors, which are alike, can be read in.
+    /// The widest vectors for reading all these tensors, which have one arrangement.
     pub fn of(arrangement: Arrangement, tensors: &[CubeTensor]) -> Self {
         let size = tensors[0].dtype.size();
         let fits = |&lanes: &usize| {
@@ -155,22 +155,22 @@ impl Vectors {
         Self { arrangement, lanes, channel_lanes, size }
     }
 
-    /// The groups: the channels that one vector has values of count as one.
+    /// The number of groups: the channels of one vector count as one.
     pub fn groups(&self) -> usize {
         self.arrangement.channels / self.channel_lanes
     }
 
-    /// The vectors of one group.
+    /// The number of vectors of one group.
     pub fn per_group(&self) -> usize {
         self.arrangement.values() * self.channel_lanes / self.lanes
     }
 
-    /// All vectors.
+    /// The number of all vectors.
     pub fn total(&self) -> usize {
         self.groups() * self.per_group()
     }
 
-    /// The kernels' form of it.
+    /// The layout as an argument of the kernels.
     pub fn layout(&self) -> LayoutLaunch {
         let Arrangement { channels_last, pitch, run, .. } = self.arrangement;
         let run = if channels_last { 1 } else { run / self.lanes };
@@ -187,25 +187,25 @@ pub struct Division {
     groups: usize,
     /// The vectors of a group.
     vectors: usize,
-    /// How many of them a cube takes.
+    /// How many of them a cube processes.
     pub chunk: usize,
 }
 
 impl Division {
-    /// Cubes that keep the whole device busy, many more than it has multiprocessors.
+    /// The number of cubes that keeps the whole device busy: many more than it has multiprocessors.
     const CUBES: usize = 1024;
-    /// The vectors that a unit should at least add up before it is worth to merge.
+    /// The fewest vectors that a unit should add to make the merge worthwhile.
     const PER_UNIT: usize = 8;
     /// Adjacent units that read one row: as many as a plane usually has.
     const COLUMNS: usize = 32;
-    /// What the room for kept vectors is a multiple of.
+    /// The number of kept vectors is rounded up to a multiple of this.
     const KEPT_STEP: usize = 256;
-    /// The bytes that a memory access brings in any case.
+    /// The smallest number of bytes that a memory access transfers.
     const SECTOR: usize = 32;
 
-    /// One cube takes all values of its groups and keeps them `copies` times; `None` if they do not
-    /// fit. The vectors that it needs room for come along, rounded so that tensors of nearly one size
-    /// share a compiled kernel.
+    /// One cube processes all values of its groups and keeps them `copies` times; `None` if they do
+    /// not fit. Also returns the number of vectors to keep, rounded up so that tensors of similar
+    /// sizes share a compiled kernel.
     pub fn at_once(of: &Vectors, copies: usize, abilities: Abilities) -> Option<(Self, usize)> {
         let vectors = of.per_group();
         let bytes = of.lanes * of.size;
@@ -234,9 +234,9 @@ impl Division {
         Self { chunk, ..whole }
     }
 
-    /// The merging of `chunks` partial results per channel.
+    /// The division for merging `chunks` partial results per channel.
     pub fn finish(channels: usize, chunks: usize, abilities: Abilities) -> Self {
-        // Many chunks: rather more units per channel than channels per cube.
+        // With many chunks, more units per channel are better than more channels per cube.
         let units = chunks.next_power_of_two().min(64);
         let columns = (abilities.units as usize / units)
             .clamp(1, Self::COLUMNS)
@@ -252,11 +252,12 @@ impl Division {
         abilities: Abilities,
     ) -> Self {
         let columns = columns.min(abilities.units as usize);
-        // No more units than there are vectors, but for at least one full plane of them.
+        // No more units than vectors, but at least one full plane of units.
         let fewest = (Self::COLUMNS / columns).max(1);
         let most = abilities.units as usize / columns;
         let units = vectors.next_power_of_two().max(fewest).min(most) as u32;
-        // Planes lie along the columns: only where there is one column do they add its values.
+        // A plane extends across the columns: it can add the values of a column only if there is
+        // just one.
         let plane = match columns {
             1 if units >= abilities.plane => abilities.plane,
             _ => 0,
@@ -273,12 +274,12 @@ impl Division {
         self.groups.div_ceil(self.cube.groups as usize) * self.chunks()
     }
 
-    /// The cubes, folded where one dimension of the grid does not take them all.
+    /// The number of cubes, in several dimensions if one dimension of the grid is too small.
     pub fn count(&self, client: &Client) -> CubeCount {
         CubeCountSelection::new(client, self.cubes() as u32).cube_count()
     }
 
-    /// The kernels' form of it.
+    /// The grid as an argument of the kernels.
     pub fn grid(&self) -> GridLaunch {
         GridLaunch::new(self.groups, self.vectors, self.chunk)
     }
@@ -297,7 +298,7 @@ pub fn element(dtype: DType) -> ElemType {
         DType::F32 => FloatKind::F32,
         DType::F16 => FloatKind::F16,
         DType::BF16 => FloatKind::BF16,
-        other => unreachable!("`ops::is_covered` lets no tensor of {other:?} through"),
+        other => unreachable!("`ops::is_covered` excludes tensors of {other:?}"),
     })
 }
 

@@ -1,10 +1,11 @@
 //! The mean and the variance of each channel.
 //!
-//! The textbook's shortcut, the mean of the squares less the square of the mean, is never taken:
-//! for a channel around 10,000 it subtracts two numbers that agree in all digits an f32 has.
-//! Instead each unit follows *Welford*: it keeps the mean of the values seen so far and the sum of
-//! the squared distances from it (`m2`), and corrects both with each value. What the units found
-//! is then merged as *Chan, Golub and LeVeque* do, here for many parts at once:
+//! The kernels do not use the shortcut of the textbooks, the mean of the squares minus the square
+//! of the mean: for a channel with values around 10,000 it subtracts two numbers that agree in all
+//! digits of an f32. Instead each unit uses *Welford's* method: it keeps the mean of the values so
+//! far and the sum of the squared distances from it (`m2`), and updates both with each value. The
+//! results of the units are then merged with the method of *Chan, Golub and LeVeque*, here for many
+//! parts at once:
 //!
 //! ```text
 //! mean = sum(count_i * mean_i) / n
@@ -18,32 +19,33 @@ use cubecl::{self, prelude::*};
 
 use super::{Cube, Grid, Layout, Share, cube_sum, first, fold, in_row, lanes, spread};
 
-/// The rows of what the forward pass keeps per channel, each `[channels]`, in f32.
+/// The rows of the forward pass's results per channel, each `[channels]`, in f32.
 pub mod row {
     /// The mean of the batch.
     pub const MEAN: usize = 0;
     /// `1 / sqrt(variance + epsilon)` of the batch.
     pub const INVERSE_STD: usize = 1;
-    /// The running mean, with this batch.
+    /// The running mean after this batch.
     pub const RUNNING_MEAN: usize = 2;
-    /// The running variance, with this batch.
+    /// The running variance after this batch.
     pub const RUNNING_VAR: usize = 3;
-    /// How many they are.
+    /// The number of rows.
     pub const COUNT: usize = 4;
 }
 
-/// The layer's numbers, see [`crate::ops::Options`].
+/// The layer's constants, see [`crate::ops::Options`].
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Rates {
     /// Added to the variance.
     epsilon: f32,
-    /// The share that the running mean and variance take from the batch.
+    /// The share of the batch in the new running mean and variance.
     momentum: f32,
-    /// Turns the variance of the batch into the one that the running variance takes.
+    /// The factor from the biased variance of the batch to the one that updates the running
+    /// variance.
     correction: f32,
 }
 
-/// What is known of some values, for each lane.
+/// The moments of some values, for each lane.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Moments<N: Size> {
     /// The mean.
@@ -54,7 +56,7 @@ pub(super) struct Moments<N: Size> {
 
 /// Reads a unit's share of the values and returns their moments, merged over the cube.
 ///
-/// If `keep` is set, what was read stays in `kept`, where the same unit finds it again.
+/// If `keep` is set, the values are stored in `kept`, where the same unit reads them again.
 #[cube]
 pub(super) fn chunk_moments<F: Float, N: Size, A: Size>(
     input: &[Vector<F, N>],
@@ -81,7 +83,7 @@ pub(super) fn chunk_moments<F: Float, N: Size, A: Size>(
         k += comptime!(cube.units as usize);
     }
 
-    // One of the values, so that the means are added as small distances and keep their digits.
+    // One of the values: the means are added as small distances from it and keep their digits.
     let origin = Vector::<f32, N>::cast_from(input[layout.of_group(share.group, share.begin)]);
     let origin = first::<N, A>(origin);
     let n = f32::cast_from((share.end - share.begin) * lanes::<N, A>() as usize);
@@ -90,8 +92,8 @@ pub(super) fn chunk_moments<F: Float, N: Size, A: Size>(
 
 /// Merges the moments of all units that share a group and of all lanes that share a channel.
 ///
-/// `count` is the unit's number of values per lane, `n` the cube's per channel; `origin` is near the
-/// values.
+/// `count` is the unit's number of values per lane, `n` the cube's per channel; `origin` is near
+/// the values.
 #[cube]
 fn merge<N: Size, A: Size>(
     count: f32,
@@ -115,8 +117,8 @@ pub(super) fn inverse_std<A: Size>(m2: Vector<f32, A>, n: f32, rates: &Rates) ->
     Vector::<f32, A>::new(1.0f32) / Vector::sqrt(variance + Vector::new(rates.epsilon))
 }
 
-/// What the forward pass keeps: the batch's mean and inverse standard deviation, and the running
-/// mean and variance with this batch.
+/// Writes the batch's mean and inverse standard deviation, and the running mean and variance after
+/// this batch.
 #[cube]
 pub(super) fn write_statistics<A: Size>(
     moments: &Moments<A>,
@@ -153,7 +155,7 @@ pub fn partial_statistics<F: Float, N: Size, A: Size>(
     #[define(F)] _dtype: ElemType,
 ) {
     let share = grid.share(cube);
-    let mut unused = Shared::<[Vector<F, N>]>::new_slice(1usize); // the least there can be
+    let mut unused = Shared::<[Vector<F, N>]>::new_slice(1usize); // the smallest size
     let moments = chunk_moments::<F, N, A>(input, &layout, &share, &mut unused, false, cube);
     if share.busy && share.unit == 0 {
         let position = share.chunk * grid.groups + share.group;
@@ -162,8 +164,9 @@ pub fn partial_statistics<F: Float, N: Size, A: Size>(
     }
 }
 
-/// Merges the chunks of each channel, of `chunk_values` values each but for the last of a channel's
-/// `values`, and writes its statistics. Here a group is a channel and a chunk is a vector.
+/// Merges the chunks of each channel and writes its statistics. A chunk has `chunk_values` values;
+/// the last chunk has the remaining ones of the channel's `values`. Here a group is a channel and a
+/// chunk is a vector.
 #[cube(launch_unchecked)]
 pub fn finish_statistics<A: Size>(
     partials: &[Vector<f32, A>],

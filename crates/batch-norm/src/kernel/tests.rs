@@ -1,7 +1,7 @@
-//! The kernels against the equations, computed in f64 by the plainest loops.
+//! The kernels against the equations, computed in f64 with simple loops.
 //!
-//! They run on the wgpu adapter of the other tests, whose compiled kernels they share; without any they
-//! say so and pass.
+//! The tests run on the same wgpu adapter as the other tests and share their compiled kernels.
+//! Without an adapter they print a message and pass.
 
 use burn::{
     backend::{Dispatch, DispatchDevice, ops::FloatTensorOps},
@@ -39,7 +39,7 @@ fn abilities(device: &CubeDevice) -> Abilities {
     Abilities::of(&device.client())
 }
 
-/// Which way the values of a tensor lie in memory.
+/// The memory layout of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Order {
     ChannelsFirst,
@@ -48,11 +48,11 @@ enum Order {
     Padded,
     /// The second half of a batch, which begins in the middle of a buffer.
     Offset,
-    /// As no kernel reads it: the last two axes changed.
+    /// A layout that no kernel reads: the last two axes swapped.
     Transposed,
 }
 
-/// Numbers between -1 and 1 that look random.
+/// Pseudo-random numbers between -1 and 1.
 fn noise(seed: u32, i: usize) -> f64 {
     let mut x = (i as u32).wrapping_mul(0x9E37_79B9) ^ seed.wrapping_mul(0x85EB_CA6B);
     x ^= x >> 16;
@@ -165,7 +165,7 @@ struct Case {
     after: After,
 }
 
-/// What the kernels return, in f32, or what they should, in f64.
+/// The results of the kernels, in f32, or the expected ones, in f64.
 #[derive(Clone, Debug, PartialEq)]
 struct Results<T> {
     y: Vec<T>,
@@ -204,7 +204,7 @@ impl Case {
         }
     }
 
-    /// With the kernels; the residual lies as `residual_order` says, the rest as `order`.
+    /// Runs the kernels. The residual has the layout `residual_order`, all others have `order`.
     fn run(
         &self,
         order: Order,
@@ -248,7 +248,7 @@ impl Case {
         }
     }
 
-    /// With the equations.
+    /// Computes the equations.
     fn expected(&self) -> Results<f64> {
         let (n, c) = (self.shape[0], self.shape[1]);
         let s = self.shape[2..].iter().product::<usize>();
@@ -335,7 +335,7 @@ impl Case {
                 assert_close(actual, expected, 1e-6, &format!("{what}: residual's gradient"));
             }
             (None, None) => {}
-            _ => panic!("{what}: there is a residual's gradient where there is a residual"),
+            _ => panic!("{what}: a residual's gradient is missing, or there is no residual"),
         }
     }
 }
@@ -362,8 +362,8 @@ fn at_once() {
     }
 }
 
-/// The same without shared memory to keep a channel in, and with small cubes, so that there are
-/// several for each channel.
+/// The same without shared memory to keep a channel in, and with small cubes, so that each channel
+/// has several.
 #[test]
 fn split() {
     let Some(device) = device() else { return };
@@ -382,7 +382,7 @@ fn split() {
     }
 }
 
-/// A residual and a gradient that lie otherwise than the input are brought to its layout.
+/// A residual and a gradient with other layouts than the input are converted to its layout.
 #[test]
 fn mixed_layouts() {
     let Some(device) = device() else { return };
@@ -398,8 +398,8 @@ fn mixed_layouts() {
     }
 }
 
-/// Adding with planes agrees with the equations too. CubeCL reports no planes for software
-/// adapters; where they have a known size they work all the same.
+/// Sums within planes agree with the equations too. CubeCL reports no planes for software adapters;
+/// if the size of their planes is known, they work nevertheless.
 #[test]
 fn planes() {
     let Some(device) = device() else { return };
@@ -419,7 +419,7 @@ fn planes() {
     }
 }
 
-/// The bindings that WebGPU promises are enough: where they are not, other kernels run.
+/// The bindings that WebGPU guarantees are enough: where a kernel needs more, other kernels run.
 #[test]
 fn few_bindings() {
     let Some(device) = device() else { return };
@@ -430,7 +430,7 @@ fn few_bindings() {
     }
 }
 
-/// Every sum has one order.
+/// Every sum has a fixed order.
 #[test]
 fn repeats_to_the_last_bit() {
     let Some(device) = device() else { return };
@@ -446,7 +446,7 @@ fn repeats_to_the_last_bit() {
     }
 }
 
-/// Far from zero and close together: what sums of squares in f32 cannot tell apart.
+/// Values far from zero and close together, which sums of squares in f32 cannot distinguish.
 #[test]
 fn variance_around_ten_thousand() {
     let Some(device) = device() else { return };
@@ -491,7 +491,7 @@ fn two_million_values_per_channel() {
     assert_close(&values(result.running_var), &[var], 1e-6, "variance");
 }
 
-/// A broken channel breaks no other.
+/// A channel with NaN or infinity does not change the others.
 #[test]
 fn not_a_number_stays_in_its_channel() {
     let Some(device) = device() else { return };
@@ -520,7 +520,7 @@ fn not_a_number_stays_in_its_channel() {
     }
 }
 
-/// Many channels with few values each; in the last shape more than one dimension of a grid holds.
+/// Many channels with few values each; in the last shape more than fit in one dimension of a grid.
 #[test]
 fn many_channels() {
     let Some(device) = device() else { return };
@@ -537,7 +537,8 @@ fn many_channels() {
     }
 }
 
-/// Only what was asked for, whichever kernels that takes; with the batch's statistics or constants.
+/// Only the wanted gradients, whichever kernels they need; with the batch's statistics or
+/// constants.
 #[test]
 fn every_choice_of_gradients() {
     let Some(device) = device() else { return };
@@ -595,7 +596,7 @@ fn every_choice_of_gradients() {
     }
 }
 
-/// Prediction, in every layout, in place where it may be.
+/// Prediction, in every layout, in place where possible.
 #[test]
 fn prediction() {
     let Some(device) = device() else { return };
@@ -637,14 +638,14 @@ fn prediction() {
                     &format!("{shape:?} {order:?} {after:?}"),
                 );
                 if let Some(copy) = copy {
-                    assert_eq!(values(copy), case.x, "what others look at stays as it is");
+                    assert_eq!(values(copy), case.x, "an input with another owner is unchanged");
                 }
             }
         }
     }
 }
 
-/// The output lies in memory as the input does.
+/// The output has the memory layout of the input.
 #[test]
 fn output_keeps_the_layout() {
     let Some(device) = device() else { return };
@@ -663,7 +664,7 @@ fn output_keeps_the_layout() {
     }
 }
 
-/// Half precision is stored, not computed with.
+/// Half precision is for storage; the arithmetic is in f32.
 #[test]
 fn half_precision() {
     let Some(device) = device() else { return };
@@ -710,7 +711,7 @@ fn half_precision() {
     }
 }
 
-/// The same adapter under two names is two devices, which know nothing of each other's memory.
+/// The same adapter under two names is two devices, which do not share memory.
 #[test]
 fn tensors_of_two_devices_are_refused() {
     let Some(device) = device() else { return };
@@ -725,7 +726,7 @@ fn tensors_of_two_devices_are_refused() {
     assert!(message.contains("batch norm needs all tensors on one device"), "{message}");
 }
 
-/// The way that a program takes: lazily, through the dispatching backend.
+/// As in a program: lazily, through the dispatch backend.
 #[test]
 fn through_dispatch() {
     let Some(device) = test_devices::wgpu() else { return };
@@ -739,7 +740,7 @@ fn through_dispatch() {
     let channel = |values: &[f32]| {
         Tensor::<1>::from_data(TensorData::new(values.to_vec(), [3]), &device).into_dispatch()
     };
-    // What the lazy operations around it do to the layout and the values is theirs to say.
+    // The lazy operations around the kernels determine the layout.
     let last = |values: &[f32]| {
         (full(values, &device).permute([0, 2, 3, 1]) * 2.0).permute([0, 3, 1, 2]) * 0.5
     };

@@ -1,5 +1,5 @@
 //! The kernels against plain sums in f64, finite differences and Burn's own operations: every
-//! shape, order in memory, epilogue and device.
+//! shape, memory order, epilogue and device.
 
 use burn::{
     backend::{Dispatch, DispatchTensor},
@@ -14,7 +14,7 @@ use crate::{
 
 const EPSILON: f64 = 1e-5;
 
-/// Numbers that look random, about 0.5 and of about 2's spread.
+/// Pseudo-random numbers with a mean of 0.5 and a standard deviation of about 2.
 fn noise(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
     let mut uniform = || {
@@ -31,7 +31,7 @@ enum Kind {
     AddRelu,
 }
 
-/// One batch: what goes into the layer, in the order of `[batch, channels, ...]`.
+/// One batch: the inputs of the layer, in the order of `[batch, channels, ...]`.
 struct Case {
     shape: Vec<usize>,
     input: Vec<f64>,
@@ -45,7 +45,7 @@ struct Case {
 impl Case {
     fn new(shape: &[usize], kind: Kind) -> Self {
         let (count, channels) = (shape.iter().product(), shape[1]);
-        // What the device sees, is what the sums in f64 see.
+        // Rounded to f32, so that the device and the sums in f64 have the same values.
         let single = |values: Vec<f64>| values.into_iter().map(|v| f64::from(v as f32)).collect();
         Self {
             shape: shape.to_vec(),
@@ -59,7 +59,7 @@ impl Case {
     }
 }
 
-/// What the layer gives in training.
+/// The results of the layer in training.
 struct Outcome {
     output: Vec<f64>,
     input_grad: Vec<f64>,
@@ -113,7 +113,7 @@ fn expected(case: &Case) -> Outcome {
     }
 }
 
-/// How a tensor lies in memory.
+/// The memory layout of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Memory {
     RowMajor,
@@ -124,7 +124,7 @@ enum Memory {
     Transposed,
 }
 
-/// A tensor with these values that lies in this way.
+/// A tensor with these values and this memory layout.
 fn tensor<const D: usize>(
     values: &[f64],
     shape: &[usize],
@@ -135,7 +135,7 @@ fn tensor<const D: usize>(
         Tensor::from_data(TensorData::new(values, shape).convert::<f32>(), device)
     };
     let row_major = || dense(values.to_vec(), shape.to_vec());
-    // Laying a tensor out anew: the values of the tensor in the axes' new order.
+    // The same tensor with its axes in another memory order.
     let relaid = |axes: [usize; D]| {
         let host = Tensor::<D>::from_data(
             TensorData::new(values.to_vec(), shape.to_vec()).convert::<f32>(),
@@ -206,8 +206,8 @@ fn apply<const D: usize>(
     }
 }
 
-/// What the layer gives on a device with gradients. Burn's `backward` takes a gradient of ones for
-/// every value of the product, so that no sum of them need be compiled for each shape.
+/// The results of the layer on a device with gradients. Burn's `backward` starts with a gradient of
+/// ones for every value of the product, so no sum has to be compiled for each shape.
 fn outcome<const D: usize>(
     case: &Case,
     memory: Memory,
@@ -232,8 +232,8 @@ fn outcome<const D: usize>(
     }
 }
 
-/// Every value as near as f32 allows: relative to the largest of its kind, or to what goes in where
-/// nothing is left of that, as of the gradient of two values.
+/// Checks every error relative to the largest expected value, or to 0.1 if all expected values are
+/// smaller, as in the gradient of two values.
 fn assert_near(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.1, |largest: f64, value| largest.max(value.abs()));
@@ -270,7 +270,7 @@ fn check<const D: usize>(
     let case = Case::new(&shape, kind);
     let found = outcome::<D>(&case, memory, Implementation::Kernel, &device.clone().autodiff());
     let what = format!("{name}, {shape:?}, {memory:?}, {kind:?}");
-    // Two values may lie so near to each other that the rounding of their mean shows.
+    // Two values may be so close to each other that the rounding of their mean matters.
     let values = case.input.len() / shape[1];
     let tolerance = if values == 2 { 1e-3 } else { 1e-5 };
     assert_same(&what, &found, &expected(&case), kind, tolerance);
@@ -311,7 +311,7 @@ fn every_order_in_memory_is_normalized_as_in_f64() {
     }
 }
 
-/// Shapes that the CPU kernels walk in different ways: long strips in one task per block of
+/// Shapes that the CPU kernels traverse in different ways: long strips in one task per block of
 /// channels, in parts, and with all threads on few channels; tables that are folded, plain, and of
 /// several tiles.
 #[test]
@@ -341,7 +341,7 @@ fn one_channel_of_two_million_values_is_right() {
     }
 }
 
-/// A sum of squares would lose the variance altogether: 1e8 is not told from 1e8 + 1 in f32.
+/// A sum of squares would lose the variance completely: f32 does not distinguish 1e8 from 1e8 + 1.
 #[test]
 fn a_large_mean_leaves_the_variance() {
     for (name, device) in test_devices::all() {
@@ -384,7 +384,8 @@ fn equal_values_have_no_gradient_to_blow_up() {
     }
 }
 
-/// One channel's NaN and infinity stay in that channel: the others have the same bits as without.
+/// One channel's NaN and infinity stay in that channel: the others have the same bits as without
+/// them.
 #[test]
 fn a_broken_channel_leaves_the_others_as_they_are() {
     for (name, device) in test_devices::all() {
@@ -419,7 +420,7 @@ fn a_broken_channel_leaves_the_others_as_they_are() {
     }
 }
 
-/// Not a bit differs between two runs.
+/// Two runs give the same bits.
 #[test]
 fn the_same_bits_every_time() {
     for (name, device) in test_devices::all() {
@@ -437,7 +438,7 @@ fn the_same_bits_every_time() {
     }
 }
 
-/// Nor on the CPU with another number of threads, which takes other walks.
+/// So do runs on the CPU with another number of threads, which traverse the tensor in other ways.
 #[test]
 fn the_same_bits_on_any_number_of_threads() {
     for (name, device) in cpus() {
@@ -459,7 +460,7 @@ fn the_same_bits_on_any_number_of_threads() {
     }
 }
 
-/// The kernels and Burn's own operations put together, gradients and all.
+/// The kernels against Burn's own operations in sequence, gradients included.
 #[test]
 fn every_epilogue_is_burns_composition() {
     for (name, device) in test_devices::all() {
@@ -474,8 +475,8 @@ fn every_epilogue_is_burns_composition() {
     }
 }
 
-/// Prediction, and the gradient through a layer that is frozen: input and residual have one, gamma
-/// and beta do not.
+/// Prediction, and the gradients of a frozen layer: input and residual have one, gamma and beta do
+/// not.
 #[test]
 fn a_frozen_layer_passes_gradients_on() {
     for (name, device) in test_devices::all() {
@@ -488,7 +489,7 @@ fn a_frozen_layer_passes_gradients_on() {
             let run = |implementation| {
                 let trained = layer(&case, implementation, &device);
                 let warm = tensor::<4>(&case.output_grad, &case.shape, memory, &device);
-                trained.forward(warm * 3.0 + 1.0); // moving averages that are not 0 and 1
+                trained.forward(warm * 3.0 + 1.0); // running mean and variance other than 0, 1
                 trained.running_mean.value_sync();
                 trained.running_var.value_sync();
                 let frozen = trained.freeze();
@@ -512,7 +513,7 @@ fn a_frozen_layer_passes_gradients_on() {
     }
 }
 
-/// Fixed statistics, parameters that learn: what is left when only the averages are frozen.
+/// Constant statistics and learned parameters: only the running mean and variance are frozen.
 #[test]
 fn factors_have_gradients_too() {
     for (name, device) in test_devices::all() {
@@ -555,7 +556,7 @@ fn recomputed_activations_change_nothing() {
                 tensor::<4>(values, &case.shape, Memory::RowMajor, device).require_grad()
             };
             let (input, residual) = (leaf(&case.input), leaf(&case.residual));
-            // Products are what Burn computes again instead of keeping them.
+            // Burn recomputes products instead of keeping them.
             let output = layer.forward_add_relu(input.clone() * 2.0, residual.clone() * 3.0);
             let gradients = output.powi_scalar(2).backward();
             let gamma = layer.gamma.val().grad(&gradients).unwrap();
@@ -570,7 +571,7 @@ fn recomputed_activations_change_nothing() {
     }
 }
 
-/// The kernels write into the gradient that they are given, unless somebody else has it too.
+/// The kernels write into the gradient that they are given, unless it has another owner.
 #[test]
 fn a_shared_gradient_is_left_alone() {
     for (name, device) in test_devices::all() {
@@ -592,7 +593,7 @@ fn a_shared_gradient_is_left_alone() {
     }
 }
 
-/// The gradient of a sum is one number in memory, wherever it is read.
+/// The gradient of a sum is one number in memory, expanded to the shape.
 #[test]
 fn a_gradient_without_memory_of_its_own_is_taken() {
     for (name, device) in test_devices::all() {
@@ -616,7 +617,7 @@ fn no_images_are_predicted_as_none() {
     }
 }
 
-/// Parameters that lie backwards in memory.
+/// Parameters in reverse order in memory.
 #[test]
 fn flipped_parameters_are_read_in_their_order() {
     for (name, device) in test_devices::all() {
@@ -631,8 +632,8 @@ fn flipped_parameters_are_read_in_their_order() {
     }
 }
 
-/// The gradient of every input, told by what a small step of it does to a sum of the output; in
-/// f64, where such a step is told apart.
+/// The gradient of every input against finite differences of a sum of the output, in f64, which
+/// resolves such small steps.
 #[test]
 fn gradients_are_finite_differences() {
     const SHAPE: [usize; 3] = [3, 2, 5];
@@ -720,7 +721,7 @@ fn gradients_are_finite_differences() {
     }
 }
 
-/// Tensors of half precision, summed up in single.
+/// Tensors of half precision, with sums in f32.
 #[test]
 fn half_precision_is_only_rounded() {
     for (name, device) in test_devices::all() {

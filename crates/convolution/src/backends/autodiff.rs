@@ -48,7 +48,7 @@ impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C>
         _options: Convolution,
         _wanted: Wanted,
     ) -> Gradients<Self> {
-        panic!("the gradient of a convolution has no gradient of its own");
+        panic!("convolution does not support second-order gradients");
     }
 
     fn pool(input: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self> {
@@ -66,7 +66,7 @@ impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C>
         _output_grad: FloatTensor<Self>,
         _pool: Pool,
     ) -> FloatTensor<Self> {
-        panic!("the gradient of a pooling has no gradient of its own");
+        panic!("pooling does not support second-order gradients");
     }
 
     fn fork(input: FloatTensor<Self>, count: usize) -> Vec<FloatTensor<Self>> {
@@ -93,11 +93,11 @@ impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C>
         _b: FloatTensor<Self>,
         _factors: [f32; 2],
     ) -> FloatTensor<Self> {
-        panic!("a weighted sum is of gradients and weights, and has no gradient of its own");
+        panic!("a weighted sum is for gradients and weights, and has no gradient");
     }
 
     fn sum_of_squares(_input: FloatTensor<Self>) -> FloatTensor<Self> {
-        panic!("a sum of squares is of gradients and weights, and has no gradient of its own");
+        panic!("a sum of squares is for gradients and weights, and has no gradient");
     }
 
     fn concatenate(
@@ -116,7 +116,7 @@ impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C>
     }
 
     fn separate(_images: FloatTensor<Self>, _channels: Vec<usize>) -> Vec<FloatTensor<Self>> {
-        panic!("the gradient of a concatenation has no gradient of its own");
+        panic!("concatenation does not support second-order gradients");
     }
 
     fn logistic(input: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -133,7 +133,7 @@ impl<B: ConvolutionOps, C: CheckpointStrategy> ConvolutionOps for Autodiff<B, C>
         _output: FloatTensor<Self>,
         _output_grad: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        panic!("the gradient of a sigmoid has no gradient of its own");
+        panic!("sigmoid does not support second-order gradients");
     }
 }
 
@@ -167,7 +167,7 @@ fn record<B: ConvolutionOps, C: CheckpointStrategy, const N: usize>(
                 options,
             };
             let output = forward(input, weight, bias, residual);
-            // What the ReLU let through.
+            // For the values that passed ReLU.
             let kept = options.relu.then(|| output.clone());
             prep.finish((inputs, kept), output)
         }
@@ -175,7 +175,7 @@ fn record<B: ConvolutionOps, C: CheckpointStrategy, const N: usize>(
     }
 }
 
-/// Where the checkpointer keeps what the forward pass was given.
+/// The checkpointer's nodes for the inputs of the forward pass.
 #[derive(Clone, Copy, Debug)]
 struct Inputs {
     input: NodeId,
@@ -255,10 +255,9 @@ impl<B: ConvolutionOps> Backward<B, 1> for PoolBackward {
 /// The sum of the gradients of a tensor's branches, so far.
 type Sum<B> = Arc<Mutex<Option<FloatTensor<B>>>>;
 
-/// Burn adds up the gradients of a tensor that is used twice by itself, on one thread and value by
-/// value where channels are last. So a branch adds its gradient to a sum of its own, and passes on a
-/// single zero in its place; the tensor's own node, which comes after all branches, whichever there
-/// are, passes on the sum.
+/// If a tensor is used twice, Burn itself adds its gradients on one thread, and value by value if
+/// the channels are last. So each branch adds its gradient to a shared sum, and passes on a single
+/// zero in its place. The tensor's own node runs after all branches and passes on the sum.
 #[derive(Debug)]
 struct ForkBackward;
 
@@ -301,7 +300,7 @@ fn concatenate<B: ConvolutionOps, C: CheckpointStrategy, const N: usize>(
     let channels = images.each_ref().map(|images| images.shape()[1]);
     let mut images = images.into_iter().map(|images| images.into_primitive());
     let mut next = || images.next();
-    let (Some(first), Some(second)) = (next(), next()) else { unreachable!("two at least") };
+    let (Some(first), Some(second)) = (next(), next()) else { unreachable!("at least two") };
     let output = B::concatenate(first, second, Optional::of(next()), Optional::of(next()));
     match ConcatenateBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(channels, output),

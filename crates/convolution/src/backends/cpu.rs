@@ -1,5 +1,5 @@
-//! Flex and ndarray, whose tensors differ and whose operations do not: from their tensors to the
-//! slices of [`crate::cpu`] and back.
+//! Flex and ndarray, which have different tensors but the same operations: converts their tensors
+//! to the slices of [`crate::cpu`] and back.
 
 // Burn's next release no longer has ndarray.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
@@ -18,7 +18,7 @@ use crate::{
     ops::{Convolution, ConvolutionOps, Gradients, Optional, Pool, Wanted},
 };
 
-/// A tensor of rank 4: its shape.
+/// The shape of a tensor of rank 4.
 fn dims4(tensor: &impl CpuTensor<f32>) -> [usize; 4] {
     let dims = tensor.dims();
     dims.try_into().unwrap_or_else(|dims| {
@@ -28,10 +28,10 @@ fn dims4(tensor: &impl CpuTensor<f32>) -> [usize; 4] {
 
 fn assert_f32(tensor: &impl TensorMetadata) {
     let dtype = tensor.dtype();
-    assert_eq!(dtype, DType::F32, "these kernels compute in f32");
+    assert_eq!(dtype, DType::F32, "these kernels need f32 tensors");
 }
 
-/// How the tensors of a convolution belong together.
+/// The sizes of a convolution, from its tensors and options.
 fn geometry(
     input: &impl CpuTensor<f32>,
     weight: &impl CpuTensor<f32>,
@@ -49,8 +49,8 @@ fn geometry(
         let padded = size[axis] + padding[axis].iter().sum::<usize>();
         assert!(
             stride[axis] > 0 && kernel[axis] > 0 && padded >= kernel[axis],
-            "a window of {kernel:?} pixels that moves by {stride:?} does not fit into images of \
-             {size:?} pixels with {padding:?} added"
+            "a window of {kernel:?} pixels with stride {stride:?} does not fit into images of \
+             {size:?} pixels with padding {padding:?}"
         );
         (padded - kernel[axis]) / stride[axis] + 1
     });
@@ -58,8 +58,8 @@ fn geometry(
     Geometry { batch, inputs, outputs, size, kernel, stride, padding, output }
 }
 
-/// The tensor where the kernels can read it, copied only if it must be: with few channels from
-/// anywhere, with many only where channels are neighbours.
+/// The tensor in a layout that the kernels can read, copied only if necessary: with few channels
+/// they read any layout, with many channels only adjacent channels.
 fn readable<T: CpuTensor<f32>>(tensor: T) -> T {
     let tensor = tensor.into_readable();
     let [_, channels, ..] = dims4(&tensor);
@@ -100,11 +100,11 @@ where
     let weight = weight.into_order(Order::ChannelsFirst);
     let bias = bias.map(|bias| bias.into_order(Order::ChannelsFirst));
     if let Some(bias) = &bias {
-        assert_eq!(bias.dims(), [outputs], "a convolution has one bias per output channel");
+        assert_eq!(bias.dims(), [outputs], "the bias must have one value per output channel");
     }
     let residual = residual.map(|residual| residual.into_order(Order::ChannelsLast));
     if let Some(residual) = &residual {
-        assert_eq!(residual.dims(), shape, "the residual has the shape of the output");
+        assert_eq!(residual.dims(), shape, "the residual must have the shape of the output");
     }
     let finish = Finished {
         bias: bias.as_ref().map(|bias| bias.values()),
@@ -142,7 +142,7 @@ where
     assert_eq!(
         output_grad.dims(),
         [batch, outputs, height, width],
-        "a gradient has the shape of the output"
+        "the gradient must have the shape of the output"
     );
     let input = readable(input);
     let weight = weight.into_order(Order::ChannelsFirst);
@@ -187,7 +187,7 @@ where
     }
 }
 
-/// The tensor in one of the two orders, and which.
+/// The tensor in one of the two memory orders, and that order.
 fn ordered<T: CpuTensor<f32>>(tensor: T) -> (T, Order) {
     let order = tensor.order().unwrap_or(Order::ChannelsLast);
     (tensor.into_order(order), order)
@@ -241,7 +241,7 @@ where
     FloatTensor::<B>::from_values(values, shape.to_vec(), order)
 }
 
-/// The tensor without gaps, and how it lies: channels last if it does, else row by row.
+/// The tensor without gaps, and its memory order: channels last if it has that, else row-major.
 fn dense<T: CpuTensor<f32>>(tensor: T) -> (T, Order) {
     let order = match tensor.dims().len() {
         0 | 1 => Order::ChannelsFirst,
@@ -261,7 +261,7 @@ where
 {
     assert_f32(&a);
     assert_f32(&b);
-    assert_eq!(a.dims(), b.dims(), "tensors of one shape are added");
+    assert_eq!(a.dims(), b.dims(), "the tensors must have one shape");
     let (mut a, order) = dense(a);
     let b = b.into_order(order);
     cpu::weighted_sum(a.values_mut(), b.values(), factors);
@@ -292,7 +292,7 @@ where
         .iter()
         .map(|images| {
             let [n, channels, h, w] = dims4(images);
-            assert_eq!([n, h, w], [batch, height, width], "concatenated images differ in channels");
+            assert_eq!([n, h, w], [batch, height, width], "only the channels may differ");
             channels
         })
         .collect();
@@ -308,7 +308,7 @@ where
     FloatTensor<B>: CpuTensor<f32>,
 {
     let [batch, all, height, width] = dims4(&images);
-    assert_eq!(all, channels.iter().sum::<usize>(), "all channels go somewhere");
+    assert_eq!(all, channels.iter().sum::<usize>(), "the parts must have all channels");
     let images = images.into_order(Order::ChannelsLast);
     let starts = channels.iter().scan(0, |start, channels| {
         *start += channels;
@@ -346,7 +346,7 @@ where
     FloatTensor::<B>::from_values(values, output.dims(), order)
 }
 
-/// The operations of a backend, which are the functions above.
+/// Implements the operations of a backend with the functions above.
 macro_rules! implement {
     ($backend:ty) => {
         impl ConvolutionOps for $backend {

@@ -1,4 +1,4 @@
-//! Where the kernels are called: the CPU backends, and the gradients.
+//! The callers of the kernels: the CPU backends, and the gradients.
 
 mod autodiff;
 #[cfg(feature = "_cpu")]

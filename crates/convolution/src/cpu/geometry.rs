@@ -29,6 +29,12 @@ impl Geometry {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// Values of the input and of the output.
+    pub fn elements(&self) -> usize {
+        let positions = |[height, width]: [usize; 2]| height * width;
+        self.batch * (self.inputs * positions(self.size) + self.outputs * positions(self.output))
+    }
+
     /// Values of the weights.
     pub fn weight_len(&self) -> usize {
         self.taps() * self.inputs * self.outputs

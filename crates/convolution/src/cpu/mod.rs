@@ -2,7 +2,7 @@
 
 use std::{mem::MaybeUninit, ops::Range};
 
-use cpu_tensors::{PARALLEL, collect};
+use cpu_tensors::{PARALLEL, collect, on_pool};
 use rayon::prelude::*;
 
 use gather::{Finished, Source};
@@ -44,7 +44,8 @@ pub fn forward(
     let weights = Weights { values: weight, n: geometry.inputs * taps, k: taps, tap: 1 };
     let computed = winograd::Problem::forward(geometry);
     let computed = computed.filter(|problem| winograd && problem.wins());
-    gather(geometry, gather::Problem::forward(geometry), computed, input, weights, finish, isa)
+    let direct = gather::Problem::forward(geometry);
+    on_pool(geometry.elements(), || gather(geometry, direct, computed, input, weights, finish, isa))
 }
 
 /// The gradient of the input `[batch, height, width, inputs]`, given that of the output.
@@ -59,8 +60,10 @@ pub fn input_gradient(
     let weights = Weights { values: weight, n: taps, k: geometry.inputs * taps, tap: 1 };
     let computed = winograd::Problem::backward(geometry);
     let computed = computed.filter(|problem| winograd && problem.wins());
-    let problem = gather::Problem::backward(geometry);
-    gather(geometry, problem, computed, gradient, weights, Finished::default(), isa)
+    let direct = gather::Problem::backward(geometry);
+    on_pool(geometry.elements(), || {
+        gather(geometry, direct, computed, gradient, weights, Finished::default(), isa)
+    })
 }
 
 fn gather(
@@ -109,6 +112,19 @@ fn gather(
 
 /// The gradient of the weights `[outputs, inputs, height, width]` and, if wanted, of the bias.
 pub fn weight_gradient(
+    geometry: &Geometry,
+    input: Source,
+    gradient: Source,
+    bias: bool,
+    winograd: bool,
+    isa: Isa,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    on_pool(geometry.elements(), || {
+        weight_gradient_on_pool(geometry, input, gradient, bias, winograd, isa)
+    })
+}
+
+fn weight_gradient_on_pool(
     geometry: &Geometry,
     input: Source,
     gradient: Source,

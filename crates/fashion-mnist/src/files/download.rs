@@ -14,21 +14,21 @@ use ureq::{Agent, Body, http::Response};
 use super::{Published, sha256};
 use crate::Error;
 
-/// Zalando's own address, its repository, and the one that Keras downloads from. The first has no
-/// HTTPS; what it sends is verified like everything else.
+/// Zalando's server, its repository, and the server that Keras uses. The first has no HTTPS, but
+/// every download is verified.
 const MIRRORS: [&str; 3] = [
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
 ];
 
-/// Downloads `files` into `dir`. Stops at the first that no mirror delivers, for without a network
-/// it is the same for all.
+/// Downloads `files` into `dir`. Stops at the first file that no mirror delivers, because without a
+/// network all would fail.
 pub fn download(files: &[&Published], dir: &Path) -> Result<(), Error> {
     let agent = Agent::config_builder()
         .timeout_resolve(Some(Duration::from_secs(10)))
         .timeout_connect(Some(Duration::from_secs(10)))
-        // A server that stalls, and one that sends a byte now and then.
+        // For a server that stalls, and for one that sends a byte now and then.
         .timeout_per_read(Some(Duration::from_secs(30)))
         .timeout_per_call(Some(Duration::from_mins(20)))
         .build()
@@ -68,7 +68,7 @@ fn fetch(mirrors: &[&str], agent: &Agent, file: &Published) -> Result<Vec<u8>, V
     Err(failures)
 }
 
-/// Asks once, and once more if the answer began well and then broke off or was garbled.
+/// Requests the file, and once more if the transfer was interrupted or corrupt.
 fn fetch_url(url: &str, agent: &Agent, file: &Published) -> Result<Vec<u8>, String> {
     let attempt = || {
         eprintln!("downloading {url}");
@@ -80,30 +80,30 @@ fn fetch_url(url: &str, agent: &Agent, file: &Published) -> Result<Vec<u8>, Stri
 fn receive(response: Response<Body>, file: &Published) -> Result<Vec<u8>, String> {
     let bar = ProgressBar::new(file.gz_len as u64).with_style(
         ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}, {eta} to go")
-            .expect("every test of a download parses this constant"),
+            .expect("a valid template"),
     );
-    // One byte more than expected tells a longer answer; no server can send more than that.
+    // One byte more than expected shows a longer answer; nothing is read beyond that.
     let body = response.into_body().into_reader().take(file.gz_len as u64 + 1);
     let mut bytes = Vec::with_capacity(file.gz_len + 1);
     bar.wrap_read(body)
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("broke off after {} bytes: {error}", bytes.len()))?;
+        .map_err(|error| format!("interrupted after {} bytes: {error}", bytes.len()))?;
     bar.finish_and_clear();
 
     if sha256(&bytes) != file.gz_sha256 {
-        return Err("sent something else than the published file, by its SHA-256".into());
+        return Err("sent another file than the published one: its SHA-256 differs".into());
     }
     Ok(bytes)
 }
 
-/// Writes the file under a temporary name first, so that there is never a part of it under its own.
+/// Writes the file under a temporary name first, so that its own name never has a partial file.
 fn store(bytes: &[u8], dir: &Path, name: &str) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(dir)?;
     file.write_all(bytes)?;
-    // On the disk before it has its name: after a power cut there is never an empty file under it.
+    // Synced before it is renamed, so that a power cut cannot leave an empty file under its name.
     file.as_file().sync_all()?;
     file.persist(dir.join(name))?;
-    // The name too, where a folder can be opened; on Windows it cannot.
+    // The new name is synced too, where a folder can be opened; on Windows it cannot.
     File::open(dir).and_then(|folder| folder.sync_all()).ok();
     Ok(())
 }
@@ -122,10 +122,10 @@ mod tests {
     use super::super::{Files, Origin, tests::Sample};
     use super::*;
 
-    /// A server on this machine that answers one request after the other, and then no more.
+    /// A local server that answers one request after the other until it has no more answers.
     struct Server {
         url: String,
-        /// The paths asked for.
+        /// The requested paths.
         asked: Arc<Mutex<Vec<String>>>,
     }
 
@@ -142,7 +142,7 @@ mod tests {
                     let line = request.next().unwrap().unwrap();
                     paths.lock().unwrap().push(line.split(' ').nth(1).unwrap().to_owned());
                     while !request.next().unwrap().unwrap().is_empty() {}
-                    // A client that has read enough may be gone.
+                    // A client that has read enough may have disconnected.
                     let _ = stream.write_all(&answer);
                     if answer.ends_with(STALL) {
                         thread::sleep(Duration::from_secs(60));
@@ -157,14 +157,14 @@ mod tests {
         }
     }
 
-    /// At the end of an answer: the server then keeps the connection open.
+    /// If an answer ends with this, the server keeps the connection open.
     const STALL: &[u8] = b"stall";
 
     fn status(status: &str) -> Vec<u8> {
         format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into()
     }
 
-    /// An answer that promises `len` bytes and sends `body`.
+    /// An answer that announces `len` bytes and sends `body`.
     fn answer(len: usize, body: &[u8]) -> Vec<u8> {
         let header =
             format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
@@ -269,7 +269,7 @@ mod tests {
             let dir = TempDir::new().unwrap();
             let server = Server::new(vec![wrong.clone(), wrong]);
             let error = download_in(&dir, &[&server], &[&images]).unwrap_err();
-            assert!(error.to_string().contains("sent something else"), "{error}");
+            assert!(error.to_string().contains("sent another file"), "{error}");
             assert_eq!(stored(&dir), []);
         }
     }
@@ -292,14 +292,14 @@ mod tests {
         assert_eq!(lines.len(), 5, "{message}");
         assert_eq!(lines[0], "cannot download images.gz:");
         assert_eq!(lines[1], format!("  {}images.gz: http status: 403", servers[0].url));
-        assert!(lines[2].contains("broke off after 20 bytes"), "{message}");
+        assert!(lines[2].contains("interrupted after 20 bytes"), "{message}");
         assert!(lines[3].starts_with(&format!("  {}", servers[2].url)), "{message}");
         assert!(lines[4].contains("made/on/demand") && lines[4].contains("FASHION_MNIST_DIR"));
         assert_eq!(servers[0].asked(), ["/images.gz"]);
         assert_eq!(stored(&dir), []);
     }
 
-    /// Reads the sample in a directory where its file is damaged, with one good server to ask.
+    /// Reads the sample in a directory where its file is damaged, with one server to download from.
     fn read_damaged(
         damaged: &[u8],
         origin: Origin,
@@ -344,7 +344,7 @@ mod tests {
             let (read, asked, stored) = read_damaged(b"", origin, vec![good(&Sample::images())]);
             let error = read.unwrap_err();
             assert!(matches!(error, Error::Wrong { .. }) && !error.is_unavailable());
-            assert!(error.to_string().contains("images.gz is not Fashion-MNIST's"), "{error}");
+            assert!(error.to_string().contains("images.gz is not the published"), "{error}");
             assert_eq!(asked, [""; 0]);
             assert_eq!(stored, [("images.gz".into(), vec![])]);
         }

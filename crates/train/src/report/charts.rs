@@ -1,4 +1,4 @@
-//! Lines over epochs or steps, as SVG that takes its colours from the page's style.
+//! Line charts over epochs or steps, as SVG with the colors of the page's style.
 
 use std::{error::Error, ops::Range};
 
@@ -15,30 +15,30 @@ pub struct Line<'a> {
     pub points: Vec<(usize, f64)>,
 }
 
-/// In units of the SVG. Large, for plotters puts everything on whole ones; the page shows a chart at
-/// a third to a fourth of it.
+/// In SVG units. Large, because plotters rounds all positions to whole units; the page shows a
+/// chart at a third to a quarter of this size.
 const SIZE: (u32, u32) = (1280, 760);
 const SWATCH: (u32, u32) = (150, 40);
 
-/// More points than this are averaged, as many together as it takes.
+/// A line with more points is reduced to means of neighboring points.
 const MAX_POINTS: usize = 400;
 
-/// Up to so many points are marked one by one.
+/// A line of at most this many points has a mark at each point.
 const MAX_MARKED: usize = 30;
 
-/// Larger values are as good as infinite: those of a run that diverged.
+/// Larger values are treated as infinite: the run has diverged.
 const MAX_VALUE: f64 = 1e30;
 
-/// More lines than this have no legend.
+/// A chart with more lines has no legend.
 const MAX_LEGEND: usize = 8;
 
 /// The style has a variable `--line-N` for each.
 const COLORS: usize = 7;
 
-/// Tell lines apart without colours.
+/// Dash patterns, to distinguish lines without colors.
 const DASHES: [&str; 4] = ["none", "26 12", "4 12", "26 12 4 12"];
 
-/// As many as there are dashes: a disk, a square, a triangle, a diamond.
+/// One for each dash pattern: a disk, a square, a triangle, a diamond.
 const MARKS: [&[(i32, i32)]; 4] = [
     &[(4, -11), (11, -4), (11, 4), (4, 11), (-4, 11), (-11, 4), (-11, -4), (-4, -11)],
     &[(-9, -9), (9, -9), (9, 9), (-9, 9)],
@@ -46,10 +46,10 @@ const MARKS: [&[(i32, i32)]; 4] = [
     &[(0, -14), (14, 0), (0, 14), (-14, 0)],
 ];
 
-/// After so many lines a colour meets the same dashes again.
+/// After this many lines, the combinations of color and dashes repeat.
 const LINES: usize = COLORS * DASHES.len();
 
-// plotters has no names for colours. These numbers stand for the page's, see `paint`.
+// plotters cannot use named colors. `paint` replaces these placeholders with the page's colors.
 const INK: RGBColor = RGBColor(0, 0, 0);
 const RULE: RGBColor = RGBColor(0, 0, 1);
 
@@ -60,7 +60,7 @@ fn color(line: usize) -> RGBColor {
 type Drawn = Result<(), Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// A figure with a chart, and a legend of up to [`MAX_LEGEND`] lines. Nothing if there is no point.
+/// A figure with a chart, and a legend of up to [`MAX_LEGEND`] lines. Empty if there is no point.
 pub fn figure(caption: &str, lines: &[Line]) -> Markup {
     let given = || lines.iter().flat_map(|line| &line.points);
     let finite: Vec<Vec<_>> = lines
@@ -81,7 +81,7 @@ pub fn figure(caption: &str, lines: &[Line]) -> Markup {
             figcaption {
                 (caption)
                 @if together > 1 { ", means of " (together) }
-                @if left_out > 0 { ", without " (left_out) " that are not finite" }
+                @if left_out > 0 { ", without " (left_out) " non-finite values" }
             }
             (svg(SIZE, "chart", Some(&label), |area| draw(area, 0..last, values, &points)))
             @if (2..=MAX_LEGEND).contains(&lines.len()) {
@@ -95,7 +95,7 @@ pub fn figure(caption: &str, lines: &[Line]) -> Markup {
     }
 }
 
-/// How the line of this number looks in a chart.
+/// A sample of the line with this number.
 pub fn swatch(line: usize) -> Markup {
     svg(SWATCH, "swatch", None, |area| {
         let middle = SWATCH.1 as i32 / 2;
@@ -106,7 +106,7 @@ pub fn swatch(line: usize) -> Markup {
     })
 }
 
-/// Each point stands for so many.
+/// The means of `together` points each.
 fn means(points: &[(usize, f64)], together: usize) -> Vec<(usize, f64)> {
     let means = points.chunks(together).map(|bucket| {
         let (x, y) = bucket.iter().fold((0, 0.0), |sum, at| (sum.0 + at.0 as u128, sum.1 + at.1));
@@ -115,7 +115,7 @@ fn means(points: &[(usize, f64)], together: usize) -> Vec<(usize, f64)> {
     means.collect()
 }
 
-/// What the axis of the values spans, never nothing. `None` if there is no point.
+/// The range of the value axis, never empty. `None` if there is no point.
 fn values(lines: &[Vec<(usize, f64)>]) -> Option<Range<f64>> {
     let values = || lines.iter().flatten().map(|at| at.1);
     let low = values().reduce(f64::min)?;
@@ -128,12 +128,12 @@ fn values(lines: &[Vec<(usize, f64)>]) -> Option<Range<f64>> {
     } else {
         0.05 * (high - low)
     };
-    // What is never negative has no axis below 0.
+    // The axis of non-negative values does not go below 0.
     let bottom = if low < 0.0 { low - room } else { (low - room).max(0.0) };
     Some(bottom..high + room)
 }
 
-/// For those who do not see the chart.
+/// A description of the chart for screen readers.
 fn description(caption: &str, lines: &[Line], points: &[Vec<(usize, f64)>]) -> String {
     let mut text = format!("Chart: {caption}.");
     for (line, points) in lines.iter().zip(points) {
@@ -180,9 +180,9 @@ fn mark(line: usize) -> Polygon<(i32, i32)> {
     Polygon::new(MARKS[line % MARKS.len()], color(line))
 }
 
-/// A label of an axis: as many digits as it takes, without the noise of binary fractions.
+/// An axis label with as many digits as needed, without the rounding errors of binary fractions.
 fn tick(value: f64) -> String {
-    let value: f64 = format!("{value:.5e}").parse().expect("a number as it was just written");
+    let value: f64 = format!("{value:.5e}").parse().expect("the number was just formatted");
     if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
         value.to_string()
     } else {
@@ -190,7 +190,7 @@ fn tick(value: f64) -> String {
     }
 }
 
-/// An SVG as wide as the page lets it be. Without a label it is for the eye only.
+/// An SVG as wide as the page allows. Without a label it is hidden from screen readers.
 fn svg(
     size: (u32, u32),
     class: &str,
@@ -200,7 +200,7 @@ fn svg(
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        draw(&area).and_then(|()| Ok(area.present()?)).expect("a string takes every drawing");
+        draw(&area).and_then(|()| Ok(area.present()?)).expect("drawing into a string cannot fail");
     }
     // plotters' own tag fixes the size in pixels.
     let content = svg.split_once('>').map_or("", |(_, content)| content);
@@ -212,7 +212,7 @@ fn svg(
     }
 }
 
-/// Puts the page's colours for those that stand for them, and the dashes that plotters cannot draw.
+/// Replaces the placeholder colors with the page's, and adds the dashes that plotters cannot draw.
 fn paint(svg: &str) -> String {
     let mut svg = svg.replace(" opacity=\"1\"", "");
     svg = svg.replace(&hex(INK), "var(--ink)").replace(&hex(RULE), "var(--rule)");

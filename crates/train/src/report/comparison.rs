@@ -18,7 +18,7 @@ pub fn title(runs: &[Run]) -> String {
     format!("Comparison of {} runs", runs.len())
 }
 
-/// The runs in one table, their means over seeds, one line each in the charts, and their configs.
+/// The runs in one table, their means over seeds, charts with one line per run, and their configs.
 pub fn body(runs: &[Run], means: &[Mean]) -> Markup {
     let synthetic: Vec<_> =
         runs.iter().filter(|run| run.is_synthetic()).map(|run| run.name.as_str()).collect();
@@ -27,8 +27,8 @@ pub fn body(runs: &[Run], means: &[Mean]) -> Markup {
         @if !synthetic.is_empty() {
             p.banner {
                 strong { "Synthetic images. " }
-                "Runs on images drawn by this program in place of Fashion-MNIST say nothing about \
-                 it. Here: "
+                "Results on images drawn by this program say nothing about Fashion-MNIST. Affected \
+                 runs: "
                 @if synthetic.len() == runs.len() { "all." } @else { (synthetic.join(", ")) "." }
             }
         }
@@ -66,8 +66,8 @@ fn table(runs: &[Run]) -> Markup {
         html! {
             table.numbers {
                 caption {
-                    "Each run with its line in the charts; one without figures is under way, or \
-                     ended before its time"
+                    "Each run with its line in the charts; a run without results is in progress or \
+                     was interrupted"
                 }
                 thead {
                     tr {
@@ -135,7 +135,7 @@ fn means_table(means: &[Mean]) -> Markup {
         "Means over seeds",
         html! {
             table.numbers {
-                caption { "Mean and standard deviation over the runs that differ by their seed alone" }
+                caption { "Mean and standard deviation over runs that differ only in their seed" }
                 thead {
                     tr {
                         th scope="col" { "Runs" }

@@ -1,10 +1,10 @@
-//! Numbers as people read them.
+//! Numbers for display.
 
 use std::time::Duration;
 
 use crate::progress;
 
-/// What stands for a number that is not known.
+/// Displayed in place of an unknown number.
 pub const UNKNOWN: &str = "–";
 
 /// Four significant digits.
@@ -48,7 +48,7 @@ pub fn rounded(value: f64) -> String {
     if value.is_finite() { grouped(value.round() as usize) } else { UNKNOWN.to_owned() }
 }
 
-/// Seconds in the two units that matter.
+/// A duration in seconds, in its two largest units.
 pub fn duration(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or(UNKNOWN.to_owned(), progress::duration)
 }

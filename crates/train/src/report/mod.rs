@@ -1,5 +1,5 @@
-//! The report of a run, or of several side by side: one HTML page that needs nothing else, neither
-//! network nor script.
+//! The report of a run, or the comparison of several: one self-contained HTML page, without network
+//! access or scripts.
 
 mod charts;
 mod comparison;
@@ -17,8 +17,8 @@ use crate::{
     sweep::Mean,
 };
 
-/// A run as its folder tells it; what is not there yet (a run under way has no result) is `None` or
-/// empty.
+/// A run as read from its folder; what does not exist yet (a run in progress has no result) is
+/// `None` or empty.
 pub(crate) struct Run {
     /// The folder's name.
     pub name: String,
@@ -36,7 +36,7 @@ pub(crate) struct Run {
     pub test: Option<TestReport>,
 }
 
-/// One self-contained page about one run, or comparing several; of a sweep, with its means over seeds.
+/// One self-contained page about one run, or comparing several; for a sweep, with means over seeds.
 pub(crate) fn page(runs: &[Run], means: &[Mean]) -> String {
     let (title, body) = match runs {
         [run] if means.is_empty() => (single::title(run), single::body(run)),
@@ -84,7 +84,7 @@ impl Run {
     }
 }
 
-/// A table too wide for a phone moves sideways in its own frame.
+/// A table that scrolls sideways in its own frame where the screen is too narrow.
 fn scroll(label: &str, table: Markup) -> Markup {
     html! { div.scroll role="group" aria-label=(label) tabindex="0" { (table) } }
 }

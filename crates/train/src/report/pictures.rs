@@ -8,14 +8,14 @@ use crate::record::{Filters, Mistake};
 /// Height and width of an image, in pixels.
 const SIDE: usize = 28;
 
-/// The image's address, if its pixels can be read.
+/// The image as a data URL, if its pixels can be read.
 pub fn mistake(mistake: &Mistake) -> Option<String> {
     let pixels = STANDARD.decode(&mistake.pixels).ok()?;
     (pixels.len() == SIDE * SIDE).then(|| png(&pixels, [SIDE, SIDE], ExtendedColorType::L8))
 }
 
-/// The addresses of the first `count` filters, each from its lowest weight (black) to its highest
-/// (white). Three channels are red, green and blue; of another number the mean is shown.
+/// The first `count` filters as data URLs, each from its lowest weight (black) to its highest
+/// (white). Three channels are red, green and blue; for another number, the mean is shown.
 pub fn filters(filters: &Filters, count: usize) -> Vec<String> {
     let [_, channels, height, width] = filters.shape;
     let (area, size) = (height * width, channels * height * width);
@@ -37,7 +37,7 @@ pub fn filters(filters: &Filters, count: usize) -> Vec<String> {
     pictures.collect()
 }
 
-/// From the lowest value, 0, to the highest, 255; all grey if they are the same.
+/// Scales the lowest value to 0 and the highest to 255; all are gray if they are equal.
 fn stretched(values: &[f32]) -> Vec<u8> {
     let low = values.iter().copied().fold(f32::INFINITY, f32::min);
     let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -51,6 +51,6 @@ fn png(pixels: &[u8], [height, width]: [usize; 2], color: ExtendedColorType) -> 
     let mut bytes = Vec::new();
     PngEncoder::new(&mut bytes)
         .write_image(pixels, width as u32, height as u32, color)
-        .expect("a vector takes every picture");
+        .expect("encoding into a vector cannot fail");
     format!("data:image/png;base64,{}", STANDARD.encode(bytes))
 }

@@ -12,14 +12,14 @@ use crate::record::{
     Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight,
 };
 
-/// At most so many are shown.
+/// At most this many are shown.
 const MISTAKES: usize = 48;
 const FILTERS: usize = 64;
 
-/// A longer table of weights is folded.
+/// A longer table of weights is collapsed.
 const WEIGHTS: usize = 24;
 
-/// The run's name, with its accuracy where it has one.
+/// The run's name, with its accuracy if it has one.
 pub fn title(run: &Run) -> String {
     match &run.result {
         Some(result) => format!("{}: {}", run.name, format::percent(main_accuracy(result).1)),
@@ -41,7 +41,7 @@ pub fn body(run: &Run) -> Markup {
         @if run.result.is_none() {
             p.banner {
                 strong { "No result yet. " }
-                "The run is under way, or ended before its test. "
+                "The run is in progress, or was interrupted before its test. "
                 @match run.epochs.len() {
                     0 => "No epoch has ended.",
                     1 => "One epoch has ended.",
@@ -59,7 +59,7 @@ pub fn body(run: &Run) -> Markup {
     }
 }
 
-/// On the test images, where the run was tested.
+/// The test accuracy if the run was tested, else the validation accuracy.
 fn main_accuracy(result: &RunResult) -> (&'static str, f64) {
     match result.test_accuracy {
         Some(accuracy) => ("Test accuracy", accuracy),
@@ -160,16 +160,16 @@ fn training(run: &Run) -> Markup {
             @if run.steps.is_empty() {
                 (one("Learning rate by epoch", "Learning rate",
                     run.by_epoch(|epoch| epoch.learning_rate)))
-                (one("Length of the gradient by epoch", "Gradient",
+                (one("Gradient norm by epoch", "Gradient norm",
                     run.by_epoch(|epoch| epoch.gradient_norm)))
             } @else {
                 (one("Training loss by step", "Training loss", by_step(|step| step.loss)))
                 (one("Learning rate by step", "Learning rate",
                     by_step(|step| step.learning_rate)))
-                (one("Length of the gradient by step", "Gradient",
+                (one("Gradient norm by step", "Gradient norm",
                     by_step(|step| step.gradient_norm)))
             }
-            (one("Length of the weights by epoch", "Weights",
+            (one("Weight norm by epoch", "Weight norm",
                 run.by_epoch(|epoch| epoch.weight_norm)))
         }
     }
@@ -180,7 +180,7 @@ fn tested(test: &TestReport) -> Markup {
         h2 { "Test" }
         div.pair { (confusion(test)) (classes(test)) }
         @if !test.mistakes.is_empty() {
-            h3 { "Mistakes that the network was most sure of" }
+            h3 { "Mistakes with the highest confidence" }
             ul.mistakes {
                 @for mistake in test.mistakes.iter().take(MISTAKES) {
                     li { (picture(mistake, &test.classes)) }
@@ -203,8 +203,7 @@ fn confusion(test: &TestReport) -> Markup {
         html! {
             table.confusion {
                 caption {
-                    "Confusion matrix: images of each class (row) that were taken for each class \
-                     (column)"
+                    "Confusion matrix: number of images by class (row) and predicted class (column)"
                 }
                 thead {
                     tr { td; @for class in &test.classes { th scope="col" { span { (class) } } } }
@@ -215,7 +214,7 @@ fn confusion(test: &TestReport) -> Markup {
                         tr {
                             th scope="row" { (class(&test.classes, label)) }
                             @for (class, &count) in row.iter().enumerate() {
-                                // The rarest mistakes still show, for the square root lifts them.
+                                // The square root keeps rare mistakes visible.
                                 @let (kind, shade) = match f64::from(count) {
                                     0.0 => ("none", 0.0),
                                     count if class == label => ("right", count / images),
@@ -231,16 +230,16 @@ fn confusion(test: &TestReport) -> Markup {
     )
 }
 
-/// How well a class is told from the others, each from 0 to 1, or `None` where nothing was counted.
+/// The scores of a class, each from 0 to 1, or `None` if it is undefined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scores {
-    /// Of what was taken for the class, the share that is of it.
+    /// The share of the images predicted as the class that are of it.
     pub precision: Option<f64>,
-    /// Of the class, the share that was taken for it.
+    /// The share of the images of the class that are predicted as it.
     pub recall: Option<f64>,
     /// The harmonic mean of the two.
     pub f1: Option<f64>,
-    /// Images of the class.
+    /// The number of images of the class.
     pub images: u32,
 }
 
@@ -263,7 +262,7 @@ pub fn scores(confusion: &[Vec<u32>]) -> Vec<Scores> {
 
 fn classes(test: &TestReport) -> Markup {
     let scores = scores(&test.confusion);
-    // Unknown if it is so for one class.
+    // Unknown if it is unknown for one class.
     let mean = |score: fn(&Scores) -> Option<f64>| -> Option<f64> {
         Some(scores.iter().map(score).sum::<Option<f64>>()? / scores.len() as f64)
     };
@@ -316,7 +315,7 @@ fn picture(mistake: &Mistake, classes: &[String]) -> Markup {
                     alt=(format!("Test image {}, {label}", mistake.index));
             }
             figcaption {
-                (label) " taken for " (class(classes, mistake.predicted)) ", "
+                (label) " predicted as " (class(classes, mistake.predicted)) ", "
                 (format::round_percent(mistake.probability))
             }
         }
@@ -357,14 +356,13 @@ fn weights(weights: &[Weight]) -> Markup {
         html! {
             table.numbers {
                 caption {
-                    "Each weight's length as a vector, and that of its gradient, the mean over the \
-                     last epoch"
+                    "The norm of each weight, and the mean norm of its gradient over the last epoch"
                 }
                 thead {
                     tr {
                         th scope="col" { "Weight" }
-                        th scope="col" { "Length" }
-                        th scope="col" { "Gradient" }
+                        th scope="col" { "Norm" }
+                        th scope="col" { "Gradient norm" }
                     }
                 }
                 tbody {
@@ -415,7 +413,7 @@ fn time(epochs: &[Epoch]) -> Markup {
         ("Backward", mean(|seconds| seconds.backward)),
         ("Optimizer", mean(|seconds| seconds.optimizer)),
     ];
-    // On a GPU the parts are estimates, and can come to more than the whole.
+    // On a GPU the parts are estimates, and their sum can exceed the whole.
     let sum: f64 = measured.iter().map(|part| part.1).sum();
     let rest = (mean(|seconds| seconds.training) - sum).max(0.0);
     let parts: Vec<_> = measured
@@ -435,7 +433,7 @@ fn time(epochs: &[Epoch]) -> Markup {
     html! {
         table.numbers {
             caption {
-                "Where the time of an epoch goes, mean of all epochs"
+                "Time of an epoch by part, mean of all epochs"
                 svg.bar viewBox="0 0 1000 50" preserveAspectRatio="none" aria-hidden="true" {
                     @for (index, (start, part)) in starts.zip(&parts).enumerate() {
                         rect x=(width(start)) width=(width(part.1)) height="50"
@@ -476,7 +474,7 @@ fn machine(environment: &Environment) -> Markup {
     let model = environment.device_model.clone();
     let rows = [
         ("Device", environment.device.clone()),
-        ("Device's model", model.unwrap_or(UNKNOWN.to_owned())),
+        ("Device model", model.unwrap_or(UNKNOWN.to_owned())),
         ("Backend", environment.backend.clone()),
         ("System", format!("{}, {}", environment.os, environment.arch)),
         ("Threads", environment.threads.to_string()),

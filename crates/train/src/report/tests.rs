@@ -98,7 +98,7 @@ fn what_is_not_finite_is_left_out_of_the_charts() {
     for svg in svgs(&page) {
         assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("e300"), "{svg}");
     }
-    assert!(page.contains("Training loss by step, without 5 that are not finite"));
+    assert!(page.contains("Training loss by step, without 5 non-finite values"));
 
     let points: Vec<_> = bad.iter().chain(&[0.5, 0.25]).map(|&value| (1, value)).collect();
     let figure = charts::figure("Loss", &[Line { name: "Training", points }]).into_string();
@@ -108,7 +108,7 @@ fn what_is_not_finite_is_left_out_of_the_charts() {
     assert_eq!(none.into_string(), "");
 }
 
-/// What a file may say, though no program wrote it.
+/// A file may contain values that this program never writes.
 #[test]
 fn numbers_that_do_not_fit_each_other_are_refused_with_their_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ fn many_points_are_averaged() {
     let points = (1..=800).map(|step| (step, (step % 2) as f64)).collect();
     let figure = charts::figure("Loss", &[Line { name: "Training", points }]).into_string();
     assert!(figure.contains("Loss, means of 2"));
-    // Of each 0 and 1 that follow each other the mean is the same.
+    // Each 0 and the 1 next to it have the same mean.
     let (_, path) = figure.split_once("stroke=\"var(--line-0)\"").expect("a line");
     let (_, points) = path.split_once("points=\"").expect("with points");
     let points: Vec<_> = points.split('"').next().unwrap_or("").split_whitespace().collect();
@@ -176,7 +176,7 @@ fn precision_and_recall_by_hand() {
     assert_eq!(first, by_hand(8.0 / 9.0, 8.0 / 10.0, 16.0 / 19.0));
     assert_eq!(second, by_hand(9.0 / 11.0, 9.0 / 10.0, 18.0 / 21.0));
 
-    // Nothing was taken for the second class.
+    // No image was predicted as the second class.
     let scores = scores(&[vec![3, 0], vec![2, 0]]);
     assert_eq!(scores[0].precision, Some(0.6));
     assert_eq!((scores[1].precision, scores[1].recall), (None, Some(0.0)));
@@ -205,7 +205,7 @@ fn filters_are_stretched_each_to_its_own_range() {
     let grey = picture(1, &[-1.0, 1.0, 5.0, 4.0]);
     assert_eq!(grey[0].to_luma8().as_raw(), &[0, 255]);
     assert_eq!(grey[1].to_luma8().as_raw(), &[255, 0]);
-    // Red, green and blue of the left and the right pixel; the second filter is all the same.
+    // Red, green and blue of the left and the right pixel; the second filter is constant.
     let [first, second] =
         &picture(3, &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0])[..]
     else {
@@ -267,7 +267,7 @@ fn what_was_not_tested_says_nothing_of_a_test() {
         assert!(!page.contains("Test accuracy") && !page.contains("Test loss"));
         assert!(page.contains("88.00\u{a0}%") && page.contains("0.3500"));
     }
-    // Of a sweep whose best was tested.
+    // A sweep in which only the best was tested.
     let page = page(&[untested(), finished(1, 20)]);
     assert!(page.contains("Test accuracy") && page.contains("90.00\u{a0}%"));
 }
@@ -308,7 +308,7 @@ fn decoded(address: &str) -> image::DynamicImage {
     image::load_from_memory(&STANDARD.decode(png).expect("base64")).expect("a PNG")
 }
 
-/// The same numbers each time, from -1 to 1.
+/// Reproducible numbers from -1 to 1.
 fn noise(count: usize) -> Vec<f32> {
     (0..count).map(|index| (index as f32 * 12.9898).sin()).collect()
 }

@@ -1,4 +1,4 @@
-//! What the program costs beside the bare loop of forward, backward and optimizer.
+//! The overhead of the program over a bare loop of forward, backward and optimizer.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::{
     Config, classifier::Classifier, fit::Fit, optimizer::optimizer, run_dir::RunDir, stop::Stop,
 };
 
-/// Measures, and so is not run with the other tests, beside which nothing can be measured:
+/// A measurement, which must run without other tests beside it:
 /// `cargo test --workspace --lib costs_little -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]

@@ -1,4 +1,4 @@
-//! Loss, gradients, optimizers and averages against PyTorch's: `tests/reference.py` made the figures.
+//! Compares loss, gradients, optimizers and averages with PyTorch's, from `tests/reference.py`.
 
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -182,7 +182,7 @@ fn losses_of_mixed_and_smoothed_labels_are_pytorchs() {
     }
 }
 
-/// Long after its beginning, where the average keeps as much of itself as it was told.
+/// In a late step, where the average uses the configured decay.
 #[test]
 fn averages_of_weights_are_pytorchs() {
     struct Fill(f32);
@@ -202,7 +202,7 @@ fn averages_of_weights_are_pytorchs() {
         let weight = lenet.fc3.weight.val().max().into_scalar::<f32>();
         assert!((weight - expected).abs() < 1e-6, "{weight}, not {expected}");
     }
-    // At its beginning it follows: after the first step it is almost the new weights.
+    // At the start it follows quickly: after the first step it is close to the new weights.
     let mut average = Average::new(&of(0.0), 0.999);
     average.update(&of(1.0), 1);
     let models::Network::LeNet(lenet) = &average.classifier.network else { unreachable!() };
@@ -239,7 +239,7 @@ fn keys_that_an_optimizer_or_a_schedule_has_not_are_refused() {
     assert!(
         refusal(&["devices=[\"flex\", \"flex\"]", "batch_size=1"]).contains("devices no image")
     );
-    // Of two keys that exclude each other the last one given counts.
+    // If two keys exclude each other, the last one counts.
     let config = Config::load(None, &set(&["minutes=5"])).unwrap();
     assert_eq!((config.minutes, config.epochs), (Some(5.0), None));
 }

@@ -1,4 +1,4 @@
-//! One run on several devices, and on another machine's.
+//! Runs on several devices, and on remote devices.
 
 use std::path::Path;
 
@@ -6,9 +6,9 @@ use tempfile::TempDir;
 
 use super::{quick, resume::metrics, train};
 
-/// Two epochs of LeNet, which normalizes nothing over its batch, on these devices.
+/// Two epochs of LeNet, which has no batch normalization, on these devices.
 fn arguments<'a>(run_dir: &'a str, device: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    // `quick` names a device of its own.
+    // `quick` sets its own device.
     let quick = quick(run_dir, &["--epochs", "2", "--set", device]).split_off(2);
     [&quick, &["--set", "network=lenet"][..], more].concat()
 }
@@ -39,12 +39,12 @@ fn two_devices_train_as_one() {
     let expected = losses("one", "device=flex");
     assert!(expected[9] < expected[0], "the loss falls: {expected:?}");
     assert_near(&losses("two", "devices=[\"flex\", \"flex\"]"), &expected);
-    // 640 images do not divide by three.
+    // 640 is not divisible by three.
     assert_near(&losses("three", "devices=[\"flex\", \"flex\", \"flex\"]"), &expected);
 }
 
-/// With batch normalization, whose running statistics are averaged over the devices: the sum of two is
-/// the same in either order.
+/// The running mean and variance of batch normalization are averaged over the devices; the sum of
+/// two is the same in either order.
 #[test]
 fn two_devices_with_batch_norm_are_the_same_twice() {
     let temp = TempDir::new().unwrap();
@@ -59,8 +59,7 @@ fn two_devices_with_batch_norm_are_the_same_twice() {
     assert_eq!(epochs("first"), epochs("second"));
 }
 
-/// Of every GPU, the API that it is reached through; what is reached through OpenGL is only for who
-/// names it.
+/// The list has the API of every GPU; `auto` never takes one with OpenGL.
 #[test]
 fn every_gpu_is_listed_with_its_api() {
     let output = train(&["devices", "--json"]).output().unwrap();
@@ -88,7 +87,7 @@ mod remote {
 
     use super::{super::assert_refused, *};
 
-    /// A server, which is killed at its end.
+    /// A server, which is killed when it is dropped.
     struct Server {
         child: Child,
         /// `device=remote:ws://...`
@@ -141,7 +140,7 @@ mod remote {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_near(&losses(there.as_ref()), &losses(here.as_ref()));
 
-        // With batch normalization, whose kernels do not go over the wire: Burn's operations do.
+        // Batch norm kernels do not run on remote devices, Burn's operations do.
         let normalized = path("normalized");
         let batch_norm = ["--set", "network=lenet_bn"];
         let output =
@@ -153,7 +152,7 @@ mod remote {
         let nobody = ["--device", "remote:ws://127.0.0.1:1"];
         assert_refused(train(&nobody).output().unwrap(), &["cannot use the remote device"]);
 
-        // Each server has a token of its own, unless it is given one, which it does not print.
+        // Each server creates its own token, unless it is given one, which it does not print.
         assert_ne!(Server::start("flex", None).token, server.token);
         let given = Server::start("flex", Some("secret"));
         assert_eq!(given.token, "$TRAIN_TOKEN");
@@ -162,12 +161,12 @@ mod remote {
         let output = given.run(&arguments(&path("given"), &given.device, &[]), "secret");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-        // Every user of a machine can list the arguments of its programs.
+        // No option for the token: every user of a machine can list the arguments of programs.
         let listed = train(&["serve", "--token", "secret"]).output().unwrap();
         assert_refused(listed, &["unexpected argument '--token'"]);
     }
 
-    /// A server that dies in the midst of a run: the run ends with an error, and goes on elsewhere.
+    /// If a server dies during a run, the run ends with an error, and resumes on another device.
     #[test]
     fn a_server_that_dies_leaves_a_run_that_goes_on() {
         let temp = TempDir::new().unwrap();
@@ -191,7 +190,8 @@ mod remote {
         let output = child.wait_with_output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{message}");
-        let way_on = format!("`{} resume {run}` goes on after epoch ", env!("CARGO_BIN_EXE_train"));
+        let way_on =
+            format!("`{} resume {run}` continues after epoch ", env!("CARGO_BIN_EXE_train"));
         assert!(message.starts_with("error: ") && message.contains(&way_on), "{message}");
 
         let resumed = train(&["resume", run, "--device", "flex"]).output().unwrap();

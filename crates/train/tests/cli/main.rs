@@ -1,4 +1,4 @@
-//! The program as a person meets it: what it prints, what it leaves behind, how it refuses.
+//! The command line: what it prints, the files it writes, its errors.
 
 mod devices;
 mod outcome;
@@ -22,7 +22,7 @@ fn train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
     command.args(arguments).env("RUST_BACKTRACE", "1").env_remove("FASHION_MNIST_DIR");
     command.env_remove("XDG_RUNTIME_DIR");
-    // As if it was not cargo that runs it.
+    // As if cargo did not run it.
     command.env_remove("CARGO_PKG_NAME");
     command
 }
@@ -31,7 +31,7 @@ fn run(arguments: &[&str]) -> Output {
     train(arguments).output().unwrap()
 }
 
-/// One message of a line or few that begins with `error:`, exit code 2, no backtrace.
+/// A short message that begins with `error:`, exit code 2, no backtrace.
 #[track_caller]
 fn assert_refused(output: Output, expected: &[&str]) {
     let message = String::from_utf8(output.stderr).unwrap();
@@ -43,7 +43,7 @@ fn assert_refused(output: Output, expected: &[&str]) {
     }
 }
 
-/// A quick run on the synthetic stand-in into a new folder.
+/// A quick run on synthetic data, in a new folder.
 fn quick<'a>(run_dir: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let quick = ["--device", "flex", "--set", "data.source=synthetic", "--set", "data.limit=640"];
     [&quick, &["--set", "data.validation=100", "--run-dir", run_dir][..], more].concat()
@@ -80,7 +80,7 @@ fn a_run_leaves_its_folder_behind() {
     assert_eq!(environment["burn"], "0.22.1");
     assert!(folder.join("model.bpk").is_file());
 
-    // The last two, and the best.
+    // The last two checkpoints are kept, and the best.
     let mut checkpoints: Vec<_> = fs::read_dir(folder.join("checkpoints"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -139,7 +139,7 @@ fn devices_are_listed() {
     assert!(rows.iter().any(|row| row["name"] == "flex" && row["kind"] == "cpu"));
 }
 
-/// A cache that cannot be written to stands for a machine without network.
+/// A cache that is not writable simulates a machine without network.
 #[test]
 #[cfg(target_os = "linux")]
 fn where_the_images_cannot_be_had_the_quickstart_says_so_and_takes_the_stand_in() {
@@ -160,7 +160,7 @@ fn where_the_images_cannot_be_had_the_quickstart_says_so_and_takes_the_stand_in(
     let refused = temp.path().join("refused");
     let refused = refused.to_str().unwrap();
     let output = run(&["--set", "data.source=fashion-mnist", "--run-dir", refused]).unwrap();
-    assert_refused(output, &["cannot keep downloads in", "FASHION_MNIST_DIR"]);
+    assert_refused(output, &["cannot save downloads in", "FASHION_MNIST_DIR"]);
     assert!(!Path::new(refused).exists(), "a run that cannot begin leaves no folder");
 }
 
@@ -216,7 +216,7 @@ fn a_wrong_config_is_refused_with_its_file_and_line() {
     }
 }
 
-/// Fashion-MNIST's own files with one of them spoilt. Needs the real ones.
+/// The files of Fashion-MNIST, one of them corrupt. Needs the real files.
 #[test]
 fn spoilt_files_are_refused() {
     let Some(real) = std::env::var_os("FASHION_MNIST_DIR") else {
@@ -224,7 +224,7 @@ fn spoilt_files_are_refused() {
             .unwrap();
         return;
     };
-    // Cargo runs tests in the crate's folder; people name folders from the workspace's.
+    // Cargo runs tests in the crate's folder; the path is relative to the workspace.
     let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(real);
     let read = |name: &str| fs::read(real.join(name)).unwrap();
     let unpack = |gz: &[u8]| {
@@ -273,11 +273,11 @@ fn spoilt_files_are_refused() {
     refuse(labels, &pack(&bytes), "handwritten digits of MNIST");
 }
 
-/// In a place without any Vulkan or OpenGL driver, `wgpu` is refused in a sentence.
+/// Without a Vulkan or OpenGL driver, `wgpu` is refused with a short message.
 #[test]
 #[cfg(all(feature = "wgpu", target_os = "linux"))]
 fn without_a_graphics_driver_wgpu_is_refused() {
-    // What the loaders find in these folders is no driver.
+    // The loaders find no driver in these folders.
     let output = train(&["--device", "wgpu"])
         .env("VK_DRIVER_FILES", "/nonexistent")
         .env("VK_ICD_FILENAMES", "/nonexistent")
@@ -301,7 +301,7 @@ fn networks_are_listed() {
         found.unwrap_or_else(|| panic!("no {network} ({preset})"))
     };
     assert_eq!(row("resnet50", "imagenet")["parameters"], 25_557_032);
-    // torchvision publishes 4.09 thousand million multiply-adds.
+    // torchvision publishes 4.09 billion multiply-adds.
     assert_eq!(row("resnet50", "imagenet")["macs"], 4_089_184_256_u64);
     assert_eq!(row("vgg11", "d2l")["parameters"], 43_093_322);
     assert_eq!(row("wrn_40_4", "small")["input"], serde_json::json!([1, 28, 28]));
@@ -370,7 +370,7 @@ fn an_image_is_classified() {
     let printed = String::from_utf8(predict(&arguments).stdout).unwrap();
     assert!(printed.contains("%  nine"), "{printed}");
 
-    // What a photo is not, and what weights are not.
+    // Files that are not photos or not weights.
     fs::write(path("text.jpg"), "no image").unwrap();
     fs::write(path("text.pth"), "no weights").unwrap();
     let one_class = path("one.txt");
@@ -386,8 +386,8 @@ fn an_image_is_classified() {
     assert_refused(run(&other), &["do not fit this network", "missing (97)", "unexpected (21)"]);
 }
 
-/// A picture of 20,000 pixels a side takes 1.2 GB unpacked, one of 16,000 in 16-bit colours 2 GB; both a
-/// few kB packed. A line of one pixel would be scaled up to millions.
+/// An RGB picture with 20,000 pixels per side takes 1.2 GB decoded, an RGBA picture of 16 bits with
+/// 16,000 takes 2 GB; both files have a few kB. One pixel of width would be scaled up to millions.
 #[test]
 fn a_picture_too_large_for_the_memory_is_refused() {
     let temp = TempDir::new().unwrap();
@@ -415,7 +415,7 @@ fn a_picture_too_large_for_the_memory_is_refused() {
     }
 }
 
-/// Of a run of a single step too the throughput is known, and a small learning rate is not 0.
+/// A run of a single step has a throughput too, and a small learning rate is not printed as 0.
 #[test]
 fn a_run_of_one_step_has_a_throughput() {
     let temp = TempDir::new().unwrap();
@@ -434,7 +434,7 @@ fn a_run_of_one_step_has_a_throughput() {
     assert!(result["train_images_per_second"].as_f64().is_some_and(|it| it > 0.0), "{result}");
 }
 
-/// What cargo runs is called through cargo again, with the features of this build.
+/// Under cargo, messages name the cargo command, with the features of this build.
 #[test]
 fn messages_name_the_command_that_works() {
     let temp = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! Whether two runs, or two sweeps, came to the same. Also for `cargo xtask kills`.
+//! Compares the results of two runs or two sweeps. `cargo xtask kills` uses it too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,26 +8,26 @@ use std::{
 
 use serde_json::Value;
 
-/// What a clock or the memory tell, and the lengths of files that hold it.
+/// Keys of times and memory, and of the lengths of files that contain them.
 const MEASURED: [&str; 5] =
     ["seconds", "images_per_second", "train_images_per_second", "resident_memory", "lengths"];
 
-/// The files, by their paths within the folders of two runs or sweeps, that only one of them has or
-/// that differ: a weight by a single bit, a leftover, all but what a clock tells.
+/// The files that differ between two runs or sweeps, or that only one of them has, by their paths
+/// within the folder. One different bit of a weight counts; times do not.
 pub fn differences(one: &Path, other: &Path) -> Vec<String> {
     let [one, other] = [one, other].map(|folder| {
         let mut files = BTreeMap::new();
         read(folder, Path::new(""), &mut files);
-        assert!(files.len() > 10, "{} is a run or a sweep that has ended", folder.display());
+        assert!(files.len() > 10, "{} is not a finished run or sweep", folder.display());
         files
     });
     let paths: BTreeSet<_> = one.keys().chain(other.keys()).collect();
     let differ = paths.into_iter().filter(|path| one.get(*path) != other.get(*path));
-    // As on Unix, on every system.
+    // Separators as on Unix, on every system.
     differ.map(|path| path.display().to_string().replace('\\', "/")).collect()
 }
 
-/// What must be the same of a file.
+/// The part of a file that must be the same.
 #[derive(PartialEq)]
 enum Content {
     There,
@@ -48,7 +48,7 @@ fn read(root: &Path, within: &Path, files: &mut BTreeMap<PathBuf, Content>) {
         let bytes = || fs::read(&path).unwrap();
         let name = entry.file_name().into_string().unwrap();
         let content = match (&*name, name.rsplit('.').next().unwrap()) {
-            // They hold times, or their checksums.
+            // They contain times, or checksums of times.
             ("report.html" | "SHA256SUMS", _) => Content::There,
             // The length of a record does not depend on its time.
             (_, "train") => Content::Length(path.metadata().unwrap().len()),
@@ -83,8 +83,9 @@ fn without_times(mut value: Value) -> Value {
     value
 }
 
-/// Weights have identities of their own in every run, by which an optimizer's tensors are named. This
-/// gives each its place among the weights of the classifier in this folder or in a checkpoint of it.
+/// Weights have different IDs in every run, and the optimizer's tensors are named by these IDs.
+/// This maps each ID to its position among the weights of the classifier in this folder or in a
+/// checkpoint of it.
 fn order(folder: &Path) -> BTreeMap<u64, usize> {
     let checkpoints = fs::read_dir(folder.join("checkpoints")).into_iter().flatten();
     let folders = checkpoints.map(|entry| entry.unwrap().path()).chain([folder.to_owned()]);
@@ -98,7 +99,7 @@ fn order(folder: &Path) -> BTreeMap<u64, usize> {
     named.into_values().enumerate().map(|(place, id)| (id, place)).collect()
 }
 
-/// Every tensor of a file of Burn's, by its name and place.
+/// Every tensor of a Burn file, by its name and position.
 fn tensors(path: &Path, order: &BTreeMap<u64, usize>) -> BTreeMap<String, Vec<u8>> {
     let reader = burn_pack::Reader::from_file(path).unwrap();
     let tensors = reader.into_tensors().unwrap().into_iter().map(|tensor| {
@@ -108,6 +109,6 @@ fn tensors(path: &Path, order: &BTreeMap<u64, usize>) -> BTreeMap<String, Vec<u8
         (format!("{place:?} {name}"), bytes.to_vec())
     });
     let tensors: BTreeMap<_, _> = tensors.collect();
-    assert!(tensors.len() >= 10, "weights of ten layers and more in {}", path.display());
+    assert!(tensors.len() >= 10, "fewer than ten tensors in {}", path.display());
     tensors
 }

@@ -1,4 +1,4 @@
-//! Runs that were broken off go on as if nothing had happened.
+//! Interrupted runs resume with the results of an uninterrupted run.
 
 use std::{
     fs,
@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use super::{assert_refused, outcome::differences, quick, run, train};
 
-/// All that has a memory: momentum, averages, augmentation, a schedule, accumulation, early stopping.
+/// All features with state: momentum, averages, augmentation, a schedule, accumulation, early
+/// stopping.
 const RECIPE: [&str; 11] = [
     "optimizer.name=adamw",
     "optimizer.momentum=0",
@@ -29,7 +30,7 @@ const RECIPE: [&str; 11] = [
     "early_stopping.patience=4",
 ];
 
-/// The recipe on the CPU backend that this build was asked for.
+/// The recipe on the CPU backend of this build.
 fn arguments(run_dir: &Path, epochs: usize) -> Vec<String> {
     let device = if cfg!(feature = "ndarray") { "ndarray" } else { "flex" };
     let set = RECIPE.iter().flat_map(|set| ["--set", set]);
@@ -37,18 +38,18 @@ fn arguments(run_dir: &Path, epochs: usize) -> Vec<String> {
         quick(run_dir.to_str().unwrap(), &[]).into_iter().chain(set).map(str::to_owned).collect();
     arguments.extend(["--device", device, "--epochs"].map(str::to_owned));
     arguments.push(epochs.to_string());
-    // `quick` names a device of its own.
+    // `quick` sets its own device.
     arguments.drain(..2);
     arguments
 }
 
-/// The same without a look at the test images, which takes longer than an epoch.
+/// The same without the test, which takes longer than an epoch.
 fn untested(run_dir: &Path, epochs: usize) -> Vec<String> {
     let no_test = ["--set", "test=false"].map(str::to_owned);
     [arguments(run_dir, epochs), no_test.to_vec()].concat()
 }
 
-/// The lines of `metrics.jsonl` and `steps.jsonl`, without what a clock or the memory tell.
+/// The lines of `metrics.jsonl` and `steps.jsonl`, without times and memory.
 pub fn metrics(run: &Path) -> Vec<Value> {
     let lines = ["metrics.jsonl", "steps.jsonl"].map(|name| {
         let text = fs::read_to_string(run.join(name)).unwrap();
@@ -63,7 +64,7 @@ pub fn metrics(run: &Path) -> Vec<Value> {
     lines
 }
 
-/// Starts a run, waits for the line of an epoch, and a little longer, and kills it.
+/// Starts a run, waits for the line of an epoch and then for `wait`, and kills it.
 fn kill_after(arguments: &[String], epoch: Option<usize>, wait: Duration) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut child = train(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -80,7 +81,7 @@ fn kill_after(arguments: &[String], epoch: Option<usize>, wait: Duration) {
     child.wait().unwrap();
 }
 
-/// A run that nothing breaks off.
+/// An uninterrupted run.
 fn whole(temp: &TempDir, arguments: fn(&Path, usize) -> Vec<String>, epochs: usize) -> PathBuf {
     let path = temp.path().join("whole");
     let arguments = arguments(&path, epochs);
@@ -89,7 +90,7 @@ fn whole(temp: &TempDir, arguments: fn(&Path, usize) -> Vec<String>, epochs: usi
     path
 }
 
-/// Resumes a run to its end; what it says on standard error.
+/// Resumes a run to its end, and returns its standard error.
 fn resume(path: &Path) -> String {
     let output = run(&["resume", path.to_str().unwrap()]);
     let warnings = String::from_utf8(output.stderr).unwrap();
@@ -97,7 +98,7 @@ fn resume(path: &Path) -> String {
     warnings
 }
 
-/// The epochs of the checkpoints, in their order.
+/// The epochs of the checkpoints, sorted.
 fn checkpoints(run: &Path) -> Vec<usize> {
     let entries = fs::read_dir(run.join("checkpoints")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -149,7 +150,7 @@ fn ten_kills_at_any_moment_are_survived() {
     let killed = temp.path().join("killed");
     kill_after(&arguments(&killed, 12), Some(1), Duration::ZERO);
     let again = ["resume".to_owned(), killed.to_str().unwrap().to_owned()];
-    // The moments are spread over what a start and an epoch take; the run ends in some of them.
+    // The kills are spread over the time of a start and an epoch; the run may end before a kill.
     for moment in 1..10 {
         kill_after(&again, None, Duration::from_millis(moment * 137));
     }
@@ -166,7 +167,7 @@ fn what_cannot_be_resumed_is_refused() {
     assert_refused(run(&["resume", path]), &["is not the folder of a run"]);
     assert_refused(run(&["resume", "no/such/run"]), &["is not the folder of a run"]);
 
-    // Another program trains in it.
+    // Another program is training in it.
     let folder = temp.path().join("run");
     let arguments = arguments(&folder, 1_000_000);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -179,7 +180,7 @@ fn what_cannot_be_resumed_is_refused() {
     assert_refused(refused, &["another program is training in"]);
 }
 
-/// The last checkpoint is passed over, that is told, and the run ends as it would have.
+/// The damaged last checkpoint is reported and skipped, and the run ends with the same results.
 #[test]
 fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
     let temp = TempDir::new().unwrap();
@@ -207,7 +208,7 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
         assert_eq!(differences(&damaged, &expected), [""; 0], "{file}");
     }
 
-    // None is left.
+    // All checkpoints are damaged.
     for epoch in checkpoints(&killed) {
         flip(&killed.join(format!("checkpoints/epoch-{epoch}/optimizer.bpk")));
     }
@@ -218,7 +219,7 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
     assert!(last.starts_with("error: no checkpoint of the run "), "{message}");
 }
 
-/// A tool that has nothing to do with this program finds the same.
+/// An independent tool verifies the checksums.
 #[test]
 #[cfg(target_os = "linux")]
 fn sha256sum_checks_a_checkpoint() {
@@ -236,8 +237,7 @@ fn sha256sum_checks_a_checkpoint() {
     assert!(!sha256sum().status.success());
 }
 
-/// The run ends with the weights of the next best epoch of those whose checkpoints are sound, and says
-/// so.
+/// The run is tested with the weights of the best epoch whose checkpoint is sound, and says so.
 #[test]
 fn where_the_best_checkpoint_is_damaged_the_next_best_is_tested() {
     let temp = TempDir::new().unwrap();
@@ -252,7 +252,7 @@ fn where_the_best_checkpoint_is_damaged_the_next_best_is_tested() {
     let best = result()["tested_epoch"].as_u64().unwrap() as usize;
     assert_eq!(checkpoints(&folder), [best, 5, 6], "the best comes before the last two");
 
-    // As if it had been killed in its test.
+    // As if it had been killed during its test.
     fs::remove_file(folder.join("result.json")).unwrap();
     cut(&folder.join(format!("checkpoints/epoch-{best}/classifier.bpk")));
     let warnings = resume(&folder);
@@ -266,12 +266,12 @@ fn where_the_best_checkpoint_is_damaged_the_next_best_is_tested() {
     }
 }
 
-/// The number of records in TensorBoard's file. Panics where one is cut off or spoilt.
+/// The number of records in TensorBoard's file. Panics if one is truncated or corrupt.
 fn records(run: &Path) -> usize {
     let bytes = fs::read(run.join("events.out.tfevents.train")).unwrap();
     let checked = |bytes: &[u8], checksum: &[u8]| {
         let expected = crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8);
-        assert_eq!(checksum, expected.to_le_bytes(), "a record is spoilt");
+        assert_eq!(checksum, expected.to_le_bytes(), "a record is corrupt");
     };
     let (mut rest, mut count) = (&bytes[..], 0);
     while !rest.is_empty() {
@@ -285,7 +285,7 @@ fn records(run: &Path) -> usize {
     count
 }
 
-/// What a power cut takes of TensorBoard's file is missing, and what comes after can be read.
+/// The part of TensorBoard's file lost in a power cut is missing, and later records can be read.
 #[test]
 fn a_tensorboard_file_cut_inside_a_record_is_mended() {
     let temp = TempDir::new().unwrap();
@@ -293,12 +293,12 @@ fn a_tensorboard_file_cut_inside_a_record_is_mended() {
     kill_after(&untested(&killed, 6), Some(3), Duration::ZERO);
     cut(&killed.join("events.out.tfevents.train"));
     let warnings = resume(&killed);
-    // One for each of the 18 steps and 6 epochs, and the version's.
+    // A whole file has one for each of the 18 steps and 6 epochs, and the version's.
     assert!((10..25).contains(&records(&killed)), "{}", records(&killed));
     assert!(warnings.contains("events.out.tfevents.train has lost the last "), "{warnings}");
 }
 
-/// The same of the files of lines.
+/// The same for the JSON Lines files.
 #[test]
 fn lines_that_are_cut_in_the_middle_are_taken_away() {
     let temp = TempDir::new().unwrap();
@@ -313,7 +313,7 @@ fn lines_that_are_cut_in_the_middle_are_taken_away() {
     assert!(warnings.contains("steps.jsonl has lost the last "), "{warnings}");
 }
 
-/// What a kill leaves in the folder of checkpoints, and nothing of a person's.
+/// Leftovers of a kill in the checkpoint folder are removed, a user's own files are not.
 #[test]
 fn leftovers_of_a_kill_are_removed_at_the_next_start() {
     let temp = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! How a run ends when a person or the system asks it to.
+//! Stopping a run with a signal.
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ impl Running {
     }
 }
 
-/// The program ends by itself after the step under way, and names a checkpoint.
+/// The program exits after the current step, and names a checkpoint.
 #[test]
 fn ctrl_c_sigterm_and_a_closed_terminal_keep_the_last_checkpoint() {
     for signal in ["-INT", "-TERM", "-HUP"] {
@@ -55,7 +55,7 @@ fn ctrl_c_sigterm_and_a_closed_terminal_keep_the_last_checkpoint() {
         assert_eq!(output.status.code(), Some(130), "{signal}: {message}");
         assert!(message.starts_with("error: stopped in epoch "), "{message}");
         let program = env!("CARGO_BIN_EXE_train");
-        let resume = format!("`{program} resume {}` goes on after epoch ", folder.display());
+        let resume = format!("`{program} resume {}` continues after epoch ", folder.display());
         let epoch = message.trim_end().split(&resume).nth(1).unwrap();
         let checkpoint = format!("checkpoints/epoch-{epoch}/state.toml");
         assert!(folder.join(checkpoint).is_file(), "{message}");
@@ -63,7 +63,7 @@ fn ctrl_c_sigterm_and_a_closed_terminal_keep_the_last_checkpoint() {
     }
 }
 
-/// What `nohup` starts is told to ignore that its terminal is closed.
+/// `nohup` makes a program ignore SIGHUP, the signal of a closed terminal.
 #[test]
 fn what_nohup_keeps_alive_goes_on() {
     let temp = TempDir::new().unwrap();
@@ -79,7 +79,7 @@ fn what_nohup_keeps_alive_goes_on() {
     assert_eq!(run.end().status.code(), Some(130));
 }
 
-/// Before the first step, too, it says that it was stopped.
+/// A stop before the first step is reported too.
 #[test]
 fn a_stop_outside_the_training_says_so() {
     let temp = TempDir::new().unwrap();

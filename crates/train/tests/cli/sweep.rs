@@ -1,4 +1,4 @@
-//! Sweeps: what they are called, what they look at, how they go on.
+//! Hyperparameter sweeps: names, results, resuming.
 
 use std::{
     fs,
@@ -38,7 +38,7 @@ fn arguments<'a>(config: &'a str, out: &'a Path, more: &[&'a str]) -> Vec<&'a st
     [&["sweep", config, "--out", out.to_str().unwrap()], &SETS[..], more].concat()
 }
 
-/// What a sweep prints that ends well.
+/// The output of a successful sweep.
 fn swept(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -101,7 +101,7 @@ fn a_sweep_is_tabulated_by_validation_and_tests_what_is_asked() {
         }
     }
 
-    // The test images were not looked at, and the weights can be tested by name.
+    // The test images were not used, and each run can be tested by name.
     let text = fs::read_to_string(out.join("sweep.json")).unwrap();
     assert!(
         !text.contains("test_") && !page.contains("Test accuracy") && !printed.contains("test ")
@@ -111,7 +111,7 @@ fn a_sweep_is_tabulated_by_validation_and_tests_what_is_asked() {
         |name: &str| json(run(&["evaluate", out.join(name).to_str().unwrap(), "--json"]));
     let accuracy = |name: &str| evaluate(name)["accuracy"].as_f64().unwrap();
 
-    // The same command with that wish trains nothing again, and tests the best with all its seeds.
+    // With `--test-best`, the same command trains nothing again, and tests the best with all seeds.
     let [weak, best] =
         [0, 3].map(|first| spread(&[0, 1, 2].map(|it| best_epoch(NAMES[first + it])[0]))[0]);
     assert!(weak < best, "a learning rate of .1 is the better one: {weak} and {best}");
@@ -135,7 +135,7 @@ fn a_sweep_is_tabulated_by_validation_and_tests_what_is_asked() {
     assert!(fs::read_to_string(page).unwrap().len() < 2_000_000);
 }
 
-/// Between two runs and within one, to the last bit.
+/// A kill between two runs or within one does not change a bit of the results.
 #[test]
 fn a_sweep_that_was_killed_goes_on_where_it_was() {
     let temp = TempDir::new().unwrap();
@@ -159,12 +159,12 @@ fn a_sweep_that_was_killed_goes_on_where_it_was() {
         let results = sweep["runs"].as_array().unwrap().iter();
         ended.push(results.filter(|row| !row["result"].is_null()).count());
     }
-    assert_eq!(ended, [0, 2, 6], "it is written as it goes");
+    assert_eq!(ended, [0, 2, 6], "it is written after each run");
     swept(&arguments);
     assert_eq!(differences(&out, &whole), [""; 0]);
 }
 
-/// A second sweep in the folder of a first one is told what differs; without `--out`, each has its own.
+/// In the folder of another sweep, the error says what differs; without `--out`, each has its own.
 #[test]
 fn another_sweep_in_the_same_folder_is_refused() {
     let temp = TempDir::new().unwrap();
@@ -192,7 +192,7 @@ fn another_sweep_in_the_same_folder_is_refused() {
     let wrong = ["--set", "optimizer.learning_rat=0.01,0.1", "--out", other.to_str().unwrap()];
     let refused = run(&[&["sweep", &path][..], &wrong].concat());
     assert_refused(refused, &["did you mean `learning_rate`?"]);
-    assert!(!other.exists(), "nothing is made before all configs are read");
+    assert!(!other.exists(), "nothing is created before all configs are read");
 
     // Without a folder, the same command finds its own.
     for (sets, expected) in

@@ -1,4 +1,4 @@
-//! What can be done with the weights of a run.
+//! Uses of a run's weights: evaluation, prediction, export, fine-tuning.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{assert_refused, json, quick, run};
 
-/// A run of one epoch on the stand-in.
+/// A run of one epoch on synthetic data.
 fn ended(temp: &TempDir, name: &str, more: &[&str]) -> String {
     let path = temp.path().join(name).to_str().unwrap().to_owned();
     let output = run(&quick(
@@ -26,7 +26,7 @@ fn result(run: &str) -> Value {
 #[test]
 fn a_run_is_tested_and_exported() {
     let temp = TempDir::new().unwrap();
-    // Where the average differs from the weights, it is what was tested.
+    // With an average of the weights, the average is tested.
     let path = ended(&temp, "run", &["--set", "average.decay=0.9"]);
     let expected = result(&path);
     let evaluated = json(run(&["evaluate", &path, "--json"]));
@@ -34,7 +34,7 @@ fn a_run_is_tested_and_exported() {
     assert_eq!(evaluated["loss"], expected["test_loss"]);
     assert_eq!(evaluated["classes"].as_array().unwrap().len(), 10);
 
-    // The same weights in PyTorch's names, and back.
+    // The same weights with PyTorch's names, and back.
     let exported = temp.path().join("weights.safetensors");
     let exported = exported.to_str().unwrap();
     assert!(run(&["export", &path, exported]).status.success());
@@ -56,7 +56,7 @@ fn a_run_is_tested_and_exported() {
     let resnet = ["evaluate", "--weights", exported, "--network", "resnet18"];
     assert_refused(run(&[&resnet[..], &synthetic].concat()), &["it holds lenet_bn (d2l)"]);
 
-    // A picture, and no such test image.
+    // A picture, and a test image that does not exist.
     let photo = temp.path().join("photo.png");
     image::GrayImage::from_fn(50, 40, |x, y| image::Luma([(x * y) as u8])).save(&photo).unwrap();
     let rows = json(run(&["predict", "--run", &path, "--json", photo.to_str().unwrap()]));
@@ -72,8 +72,8 @@ fn a_run_is_tested_and_exported() {
     }
 }
 
-/// A file of exported weights is predicted and tested as its run is: it says what it is of, and how
-/// pixels were normalized, here not as is assumed of a file that says nothing.
+/// Exported weights predict and evaluate as their run does: the file names its network and its
+/// normalization, which here is not the default for a file without a description.
 #[test]
 fn exported_weights_are_used_as_in_their_run() {
     let temp = TempDir::new().unwrap();
@@ -91,7 +91,7 @@ fn exported_weights_are_used_as_in_their_run() {
         let found = run(&["predict", "--weights", exported, "--json", photo]);
         assert_eq!(String::from_utf8_lossy(&found.stderr), "");
         assert_same(&json(found)[0]["classes"], &expected[0]["classes"]);
-        // The names of the stand-in's classes, not of Fashion-MNIST's.
+        // The class names of the synthetic data, not of Fashion-MNIST.
         let top = expected[0]["classes"][0]["name"].as_str().unwrap();
         assert!(fashion_mnist::Class::ALL.iter().all(|class| class.name() != top), "{top}");
 
@@ -100,7 +100,7 @@ fn exported_weights_are_used_as_in_their_run() {
         assert_eq!(evaluated["network"], "lenet_bn");
         assert_eq!(evaluated["accuracy"], result(&path)["test_accuracy"], "{name}");
 
-        // What the options say is what the file says, or refused.
+        // Options that contradict the file are refused.
         let predict = ["predict", "--weights", exported, photo];
         let agreed = [&predict[..], &["--network", "lenet_bn", "--preset", "d2l"]].concat();
         assert!(run(&agreed).status.success());
@@ -116,9 +116,9 @@ fn exported_weights_are_used_as_in_their_run() {
         assert_refused(refused, &[&format!("{says}lenet_bn (d2l) for `unit`")]);
     }
 
-    // A file that PyTorch wrote says nothing of all this.
+    // A file that PyTorch wrote has no description.
     let file = &*plain(&temp, &path);
-    let unnamed = "does not say which network its weights are of";
+    let unnamed = "does not say which network its weights belong to";
     assert_refused(run(&["predict", "--weights", file, photo]), &[unnamed]);
     assert_refused(run(&["evaluate", "--weights", file]), &[unnamed]);
     let network = ["--weights", file, "--network", "lenet_bn"];
@@ -133,7 +133,7 @@ fn exported_weights_are_used_as_in_their_run() {
     assert!(stderr.contains(&format!("{note}`standard` is assumed")), "{stderr}");
 }
 
-/// The weights of a run in a file as PyTorch writes it, without a word on what they are of.
+/// The weights of a run in a file as PyTorch writes it, without a description.
 fn plain(temp: &TempDir, run_dir: &str) -> String {
     let file = temp.path().join("plain.safetensors");
     let file = file.to_str().unwrap();
@@ -144,7 +144,7 @@ fn plain(temp: &TempDir, run_dir: &str) -> String {
     file.to_owned()
 }
 
-/// The same classes in the same order, as probable but for rounding.
+/// The same classes in the same order, with the same probabilities up to rounding.
 fn assert_same(found: &Value, expected: &Value) {
     let [found, expected] = [found, expected].map(|classes| classes.as_array().unwrap());
     assert_eq!(found.len(), expected.len());
@@ -155,13 +155,13 @@ fn assert_same(found: &Value, expected: &Value) {
     }
 }
 
-/// A description that this program cannot have written, or will write one day.
+/// Descriptions that this program never writes, or that are of a later version.
 #[test]
 fn a_description_that_is_none_is_refused() {
     let temp = TempDir::new().unwrap();
     let file = temp.path().join("weights.safetensors");
     for (description, expected) in [
-        ("{", "cannot use what "),
+        ("{", "cannot use the description of the weights in "),
         (r#"{"version": 1, "network": "lenet5"}"#, "unknown network `lenet5`"),
         (r#"{"version": 1, "network": "lenet"}"#, "missing field `preset`"),
         (
@@ -172,7 +172,7 @@ fn a_description_that_is_none_is_refused() {
             r#"{"version": 1, "network": "lenet", "preset": "d2l", "normalization": "unit", "classes": ["\u001b[2J"]}"#,
             "cannot be printed",
         ),
-        (r#"{"version": 2}"#, "of version 2, which a later version of this program wrote"),
+        (r#"{"version": 2}"#, "it has version 2, from a later version of this program"),
     ] {
         let metadata = [("train".to_owned(), description.to_owned())].into();
         let none: [(&str, safetensors::tensor::TensorView); 0] = [];
@@ -182,7 +182,7 @@ fn a_description_that_is_none_is_refused() {
     }
 }
 
-/// The weights of a run are where another one starts: it is better at once than one from scratch.
+/// A run that starts from another run's weights is better at once than one from scratch.
 #[test]
 fn a_run_starts_from_the_weights_of_another() {
     let temp = TempDir::new().unwrap();
@@ -199,11 +199,11 @@ fn a_run_starts_from_the_weights_of_another() {
     let other = temp.path().join("other");
     let refused = run(&quick(other.to_str().unwrap(), &["--set", set]));
     assert_refused(refused, &["cannot read the weights no/such.pth"]);
-    assert!(!other.exists(), "no folder is made for a run that cannot begin");
+    assert!(!other.exists(), "no folder is created for a run that cannot begin");
 }
 
-/// Weights that are no numbers end the run at its first step, with the layer and the images; the
-/// checkpoint before stays.
+/// Weights that are not finite end the run at the next step. The error names the layer and the
+/// images, and says whether there is a checkpoint.
 #[test]
 fn a_run_that_diverges_says_where() {
     let temp = TempDir::new().unwrap();
@@ -221,7 +221,7 @@ fn a_run_that_diverges_says_where() {
     assert!(message.contains("there is no checkpoint"), "{message}");
 }
 
-/// The split has a seed of its own: another `seed` does not move training images into the validation.
+/// The split has its own seed: another `seed` does not move images between training and validation.
 #[test]
 fn another_seed_leaves_the_validation_images_as_they_are() {
     let temp = TempDir::new().unwrap();
@@ -237,7 +237,7 @@ fn another_seed_leaves_the_validation_images_as_they_are() {
     assert_eq!(moved["held_out"], false);
 }
 
-/// A file of a run's weights tells what they were trained on, one of PyTorch does not.
+/// A weights file of a run says what it was trained on, one of PyTorch does not.
 #[test]
 fn an_evaluation_says_whether_its_images_were_trained_on() {
     let temp = TempDir::new().unwrap();
@@ -261,7 +261,7 @@ fn an_evaluation_says_whether_its_images_were_trained_on() {
     assert_eq!(value["held_out"], Value::Null);
 }
 
-/// Weights that were trained on what is now the validation say little there.
+/// Initial weights that were trained on images of the validation split cause a warning.
 #[test]
 fn weights_of_another_split_to_start_from_are_noticed() {
     let temp = TempDir::new().unwrap();
@@ -280,7 +280,7 @@ fn weights_of_another_split_to_start_from_are_noticed() {
     assert!(other.contains("may have been trained on some of the validation images"), "{other}");
     assert!(other.contains("data.split_seed = 1"), "{other}");
     assert_eq!(warned("same", &weights, "1"), "");
-    // It saw the first one's weights, and those saw the images.
+    // Its initial weights started from the first run's, which were trained on the images.
     let third = warned("third", &format!("{}/other/model.bpk", temp.path().display()), "0");
     assert!(third.contains("may have been trained on some of the validation images"), "{third}");
 
@@ -288,7 +288,7 @@ fn weights_of_another_split_to_start_from_are_noticed() {
     assert!(unknown.contains("does not tell which images it was trained on"), "{unknown}");
 }
 
-/// Only what the images are decides whether they are the stand-in, not what a folder is called.
+/// The data source decides whether images are synthetic, not the name of a folder.
 #[test]
 fn a_folder_called_synthetic_is_not_the_stand_in() {
     let temp = TempDir::new().unwrap();

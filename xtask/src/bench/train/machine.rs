@@ -1,19 +1,19 @@
-//! What Linux tells of processes and processors. `None` on other systems.
+//! What Linux reports about processes and processors. `None` on other systems.
 
 use std::{fs, thread, time::Duration};
 
 use train::Error;
 
-/// The share of the processors that may be in use by others.
+/// The share of the processors that other programs may use.
 const ALLOWED: f64 = 0.1;
-/// Looks, of a second each, before the machine is said to be busy.
+/// The number of one-second samples before the machine counts as busy.
 const LOOKS: usize = 5;
 
-/// The share of the processors in use, from 0 to 1, while this process waits for a second.
+/// Returns the share of the processors in use, from 0 to 1, while this process waits for a second.
 ///
 /// # Errors
 ///
-/// If it is too much for a comparison, unless that is to be measured `anyway`.
+/// If the share is too high for a comparison and `anyway` is false.
 pub fn check_idle(anyway: bool) -> Result<Option<f64>, Error> {
     let mut used = None;
     for _ in 0..LOOKS {
@@ -23,8 +23,8 @@ pub fn check_idle(anyway: bool) -> Result<Option<f64>, Error> {
         }
     }
     Err(Error::Usage(format!(
-        "other programs keep {:.0}% of the processors busy, and a comparison needs them idle (at most \
-         {:.0}% in use): end what runs beside this, or measure all the same with --anyway",
+        "other programs use {:.0}% of the processors; a comparison allows at most {:.0}%: stop the \
+         other programs, or measure with --anyway",
         used.unwrap_or_default() * 100.0,
         ALLOWED * 100.0
     )))
@@ -37,10 +37,10 @@ fn look() -> Option<f64> {
     share_in_use(&before, &read()?)
 }
 
-/// The share of the time between two readings of `/proc/stat` in which the processors worked, or were
-/// taken by other machines.
+/// Returns the share of the time between two readings of `/proc/stat` in which the processors
+/// worked, or were stolen by other virtual machines.
 fn share_in_use(before: &str, after: &str) -> Option<f64> {
-    // user, nice, system, idle, waiting for a disk, two kinds of interrupts, stolen
+    // user, nice, system, idle, I/O wait, two kinds of interrupts, steal
     let read = |text: &str| -> Option<[u64; 8]> {
         let numbers = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
         let numbers = numbers.map_while(|number| number.parse().ok()).take(8);
@@ -52,23 +52,23 @@ fn share_in_use(before: &str, after: &str) -> Option<f64> {
     Some((all - passed[3] - passed[4]) as f64 / all as f64)
 }
 
-/// The seconds of processor time that a process has used.
+/// Returns the processor seconds that a process has used.
 pub fn processor_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in brackets, with whatever it has inside.
+    // The second field is the program's name in parentheses, and the name may contain parentheses.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks = |field: usize| fields.split_whitespace().nth(field)?.parse::<u64>().ok();
     Some((ticks(11)? + ticks(12)?) as f64 / 100.0)
 }
 
-/// The most memory that a process held at once, in MiB.
+/// Returns the peak memory of a process in MiB.
 pub fn peak_memory(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? as f64 / 1024.0)
 }
 
-/// What the processor calls itself.
+/// Returns the model name of the processor.
 pub fn processor() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

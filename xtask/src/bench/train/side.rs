@@ -1,4 +1,4 @@
-//! The processes that are compared. Each measures itself, when it is asked to, and waits in between.
+//! The processes that are compared. Each measures itself on request, and waits between requests.
 
 use std::{
     collections::BTreeMap,
@@ -10,12 +10,12 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use train::Error;
 
-/// What a side says of itself, first of all.
+/// A side's first message: the description of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Introduction {
     /// The device, as the side names it.
     pub device: String,
-    /// What the device calls itself.
+    /// The device's model name.
     pub model: Option<String>,
     /// Whether the device is a real GPU.
     pub gpu: bool,
@@ -23,24 +23,24 @@ pub struct Introduction {
     pub threads: usize,
     /// Trainable parameters of the network.
     pub parameters: usize,
-    /// By what each is called.
+    /// Names of components, with their versions.
     pub versions: BTreeMap<String, String>,
 }
 
-/// How long one step takes, after the warm-up.
+/// The time of one step after the warm-up.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WarmUp {
     pub seconds: f64,
 }
 
-/// How long the steps of a round took, and what the last of them gave: the loss, or the mean logit.
+/// The time of the steps of a round, and the result of the last step: the loss, or the mean logit.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Round {
     pub seconds: f64,
     pub value: Option<f64>,
 }
 
-/// What a side answers that could not do as it was asked.
+/// A side's answer to a request that failed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
     pub error: String,
@@ -48,7 +48,7 @@ pub struct Failure {
 
 /// A process that measures itself.
 pub struct Side {
-    /// What it is called in the table.
+    /// Its name in the table.
     pub name: String,
     pub introduction: Introduction,
     child: Child,
@@ -57,14 +57,14 @@ pub struct Side {
 }
 
 impl Side {
-    /// Starts the process, and waits until it has introduced itself.
+    /// Starts the process, and waits for its introduction.
     pub fn start(name: &str, mut command: Command) -> Result<Self, Error> {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.map_err(|error| {
             let program = command.get_program().display();
             Error::Usage(format!(
                 "{name}: cannot start {program}: {error} (PyTorch's side needs the path of a Python \
-                 with torch, torchvision and numpy)"
+                 interpreter with torch, torchvision and numpy)"
             ))
         })?;
         let input = child.stdin.take().expect("piped");
@@ -80,23 +80,23 @@ impl Side {
         }
     }
 
-    /// Gets ready for the work, for at least so many seconds.
+    /// Prepares the work and warms up for at least this many seconds.
     pub fn warm_up(&mut self, work: &str, seconds: f64) -> Result<WarmUp, String> {
         self.ask(&format!("warm-up {work} {seconds}"))
     }
 
-    /// Does so many steps.
+    /// Runs this many steps.
     pub fn round(&mut self, steps: usize) -> Result<Round, String> {
         self.ask(&format!("round {steps}"))
     }
 
     fn ask<T: DeserializeOwned>(&mut self, question: &str) -> Result<T, String> {
-        // If it is gone, reading tells.
+        // If the process has ended, reading reports it.
         let _ = writeln!(self.input, "{question}").and_then(|()| self.input.flush());
         read(&mut self.output)
     }
 
-    /// The number of the process.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -108,7 +108,7 @@ impl Drop for Side {
     }
 }
 
-/// It holds nothing that must be kept.
+/// Ends the process, which has nothing to save.
 fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
@@ -117,27 +117,27 @@ fn end(child: &mut Child) {
 fn read<T: DeserializeOwned>(output: &mut impl BufRead) -> Result<T, String> {
     let mut line = String::new();
     match output.read_line(&mut line) {
-        Ok(0) => return Err("it ended early; what it printed above may tell why".to_owned()),
+        Ok(0) => return Err("the process ended early; see its output above".to_owned()),
         Ok(_) => {}
         Err(error) => return Err(error.to_string()),
     }
     if let Ok(Failure { error }) = serde_json::from_str(&line) {
         return Err(error);
     }
-    serde_json::from_str(&line).map_err(|error| format!("it answered {:?}: {error}", line.trim()))
+    serde_json::from_str(&line).map_err(|error| format!("bad answer {:?}: {error}", line.trim()))
 }
 
-/// A PyTorch that computes in one of its ways.
+/// A configuration of PyTorch.
 #[derive(Clone, Copy, Debug)]
 pub struct Variant {
     pub channels_last: bool,
     pub compile: bool,
-    /// With products of 10 bits of precision.
+    /// Multiplies with the 10-bit mantissa of TF32.
     pub tf32: bool,
 }
 
 impl Variant {
-    /// Those to be measured, the plain one first.
+    /// Returns the variants to measure, the plain one first.
     pub fn all(compile: bool, gpu: bool) -> Vec<Self> {
         let mut all = Vec::new();
         for tf32 in [false, true] {

@@ -1,4 +1,4 @@
-//! The Rust side of the comparison: it takes commands as `train.py` does, and answers in the same words.
+//! The Rust side of the comparison. It uses the same protocol as `train.py`.
 
 use std::{
     collections::BTreeMap,
@@ -27,11 +27,15 @@ use super::{
 
 const LEARNING_RATE: f64 = 0.01;
 
-/// Does a step and gives back the loss, or the logits.
+/// Runs a step and returns the loss or the logits.
 type Step = Box<dyn FnMut() -> Tensor<2>>;
 
-/// Measures when asked to, until there is nobody left who asks.
+/// Answers requests for measurements until the input ends.
 pub fn run(case: Case, device: DeviceName) {
+    serve(case, device);
+}
+
+fn serve(case: Case, device: DeviceName) {
     let found = match device::choose(device) {
         Ok(chosen) => chosen.found,
         Err(error) => return answer(&Failure { error: error.to_string() }),
@@ -50,7 +54,7 @@ pub fn run(case: Case, device: DeviceName) {
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["warm-up", work, least] => {
-                drop(step.take()); // and its memory
+                drop(step.take()); // frees its memory
                 let prepared = match work {
                     "training" => training(case, &found),
                     _ => Ok(prediction(case, &found)),
@@ -65,7 +69,7 @@ pub fn run(case: Case, device: DeviceName) {
                 }
             }
             ["round", steps] => {
-                let step = step.as_mut().expect("a warm-up before");
+                let step = step.as_mut().expect("warm-up comes before round");
                 let (time, value) = round(step, steps.parse().expect("a number"), &found.device);
                 answer(&Round { seconds: time.as_secs_f64(), value: Some(value) });
             }
@@ -78,8 +82,8 @@ fn answer(what: &impl Serialize) {
     println!("{}", serde_json::to_string(what).expect("plain values are JSON"));
 }
 
-/// The first step, in which a GPU compiles its kernels and chooses among them, and then as many as
-/// fill the time. The seconds of the fastest.
+/// Runs the first step, in which a GPU compiles its kernels and autotunes, and then as many steps
+/// as fill the time. Returns the seconds of the fastest.
 fn warm_up(step: &mut Step, least: f64, device: &Device) -> f64 {
     round(step, 1, device);
     let (start, mut times) = (Instant::now(), Vec::new());
@@ -97,7 +101,7 @@ fn round(step: &mut Step, steps: usize, device: &Device) -> (Duration, f64) {
     (time, last.into())
 }
 
-/// Training steps, as the program `train` does them.
+/// Prepares training steps like those of the program `train`.
 fn training(case: Case, found: &Found) -> Result<Step, Error> {
     let device = found.device.clone().autodiff();
     let set = |assignment: String| ("--set".to_owned(), assignment);
@@ -112,7 +116,8 @@ fn training(case: Case, found: &Found) -> Result<Step, Error> {
     )?;
     let mut classifier = Classifier::new(&config, &device);
     if preset == Preset::Imagenet {
-        // Not for Fashion-MNIST, as a config has it: in colour, of 1,000 classes.
+        // The config's network is for Fashion-MNIST; this preset has color images and 1,000
+        // classes.
         classifier.network = case.config().init(&device);
     }
     let mut optimizer = optimizer(&config.optimizer, &classifier);
@@ -120,7 +125,7 @@ fn training(case: Case, found: &Found) -> Result<Step, Error> {
 
     let mut classifier = Some(classifier);
     Ok(Box::new(move || {
-        let before = classifier.take().expect("no step is under way");
+        let before = classifier.take().expect("every step puts the classifier back");
         let (loss, _) = before.loss(batch.clone());
         let value = loss.clone().inner();
         let gradients = before.gradients(loss);
@@ -129,7 +134,7 @@ fn training(case: Case, found: &Found) -> Result<Step, Error> {
     }))
 }
 
-/// Predictions, with the batch normalization folded.
+/// Prepares predictions with folded batch normalization.
 fn prediction(case: Case, found: &Found) -> Step {
     let network = case.config().init(&found.device).prepare_for_prediction();
     let images = images(case, &found.device);
@@ -148,7 +153,7 @@ fn labels(case: Case, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(labels, [case.batch]), device)
 }
 
-/// As the lock file has it.
+/// Returns Burn's version from the lock file.
 fn burn_version() -> String {
     let lock = include_str!("../../../../Cargo.lock");
     let after = lock.split_once("name = \"burn\"\nversion = \"").map(|(_, after)| after);

@@ -1,4 +1,5 @@
-//! Without kernels the layer is Burn's, in training and in prediction, epilogues included.
+//! Without kernels the layer gives the results of Burn's layer, in training and in prediction,
+//! epilogues included.
 
 use batch_norm::{BatchNormConfig, Implementation};
 use burn::{
@@ -9,7 +10,7 @@ use burn::{
 fn main() {
     let device = Device::flex().autodiff();
     let layer = BatchNormConfig::new(3).init(&device);
-    assert_eq!(layer.implementation, Implementation::Kernel, "kernels are asked for");
+    assert_eq!(layer.implementation, Implementation::Kernel, "the default is kernels");
     let burns = burn::nn::BatchNormConfig::new(3).init(&device);
 
     let random = || {
