@@ -72,7 +72,7 @@ pub fn fold_into_linear(linear: Linear, norm: &BatchNorm) -> Linear {
     Linear { weight, bias: Some(bias) }
 }
 
-/// The new weight, whose outputs lie on `axis`, and the new bias.
+/// The new weight, whose outputs are along `axis`, and the new bias.
 fn fold<const D: usize>(
     weight: Param<Tensor<D>>,
     bias: Option<Param<Tensor<1>>>,

@@ -28,7 +28,7 @@
 //!
 //! ## The gradients
 //!
-//! With g for the gradient of y, and all sums over the n values of one channel:
+//! Let g be the gradient of y. All sums are over the n values of one channel:
 //!
 //! ```text
 //! dbeta  = sum(g)

@@ -51,9 +51,10 @@
 //!
 //! with the stride s, the padding p, and zeros outside of x. Its two gradients are sums of products
 //! of the same kind: the gradient of x sums over the outputs that a pixel is part of, the gradient
-//! of w over all images and positions. Each value of a layer is used many hundred times. So, unlike
-//! batch normalization, a convolution is not limited by memory but by the multiplications and
-//! additions of the processor, if the values arrive in time. The following sections are about that.
+//! of w over all images and positions. Each value of a layer is used many hundreds of times. So,
+//! unlike batch normalization, a convolution is not limited by memory but by the multiplications
+//! and additions of the processor, if the values arrive in time. The following sections are about
+//! that.
 //!
 //! ## The implicit matrix product
 //!
@@ -77,8 +78,8 @@
 //! first, a vector would hold neighboring pixels, and small images would leave most of it empty.
 //! Tensors keep Burn's shape `[batch, channels, height, width]`; the outputs of the kernels are
 //! permuted to it without a copy. An image with its channels first is copied, unless it has at most
-//! 4 channels, as a photo: then the kernels pack it line by line. Pooling and the sigmoid keep the
-//! memory order of their input.
+//! 4 channels, like a photo: then the kernels pack it line by line. Pooling and the sigmoid keep
+//! the memory order of their input.
 //!
 //! **Register tiles.** Goto and van de Geijn, [Anatomy of High-Performance Matrix
 //! Multiplication](https://doi.org/10.1145/1356052.1356053) (2008), describe how a matrix product
@@ -93,21 +94,20 @@
 //! | AVX-512 | 32 | 16 | 14 x 32 | 14 x 16 |
 //! | AVX2 with FMA | 16 | 8 | 6 x 16 | 12 x 8 |
 //!
-//! With AVX-512, each load of an image value so serves 32 multiplications, and each load of a
-//! weight serves 14. The rows of a tile are positions along a line of the image, read in place, as
-//! in the direct convolutions of Intel's oneDNN and of Georganas et al., [Anatomy of
-//! High-Performance Deep Learning Convolutions on SIMD
-//! Architectures](https://arxiv.org/abs/1808.05567) (2018). The weights are packed. Lines of the
-//! image are copied only if they need padding, or if their pixels are so far apart that they would
-//! share a few places of the cache. Bias, residual and ReLU are applied while a tile is in the
-//! cache.
+//! With AVX-512, an image value is loaded once for 32 multiplications, and a weight once for 14.
+//! The rows of a tile are positions along a line of the image, read in place, as in the direct
+//! convolutions of Intel's oneDNN and of Georganas et al., [Anatomy of High-Performance Deep
+//! Learning Convolutions on SIMD Architectures](https://arxiv.org/abs/1808.05567) (2018). The
+//! weights are packed. Lines of the image are copied only if they need padding, or if their pixels
+//! are so far apart that they would share a few places of the cache. Bias, residual and ReLU are
+//! applied while a tile is in the cache.
 //!
 //! ## Winograd's algorithm
 //!
 //! A window of 3 x 3 that moves by one pixel needs only a quarter of the multiplications (Lavin and
 //! Gray, [Fast Algorithms for Convolutional Neural Networks](https://arxiv.org/abs/1509.09308),
-//! 2016). Directly, a tile of 4 x 4 outputs takes 4 x 4 x 9 = 144 products of the window and the 6
-//! x 6 inputs that the tile depends on. Instead, the window and the inputs are treated as
+//! 2016). Directly, a tile of 4 x 4 outputs takes 4 x 4 x 9 = 144 products of the window and the
+//! 6 x 6 inputs that the tile depends on. Instead, the window and the inputs are treated as
 //! polynomials and multiplied at 6 x 6 = 36 points, and the outputs are computed from the values
 //! there. For each point, the sums over the channels are a matrix product of `[tiles, inputs]` and
 //! `[inputs, outputs]`, with the same register tiles.
@@ -147,7 +147,7 @@
 //! `CONVOLUTION_MAX_ISA=avx2` disables AVX-512, `portable` disables both. The third set of kernels,
 //! in plain Rust, is for the tests of the other two.
 //!
-//! Burn's operations compute instead, through the same methods and with the same results up to
+//! Burn's operations are used instead, through the same methods and with the same results up to
 //! rounding:
 //!
 //! - with [`Kernels::Burn`];
@@ -155,6 +155,13 @@
 //! - on processors without AVX2 and FMA, such as Arm's, and with `CONVOLUTION_MAX_ISA=portable`;
 //! - for types other than f32, for groups and dilation, for pooling with unequal padding on
 //!   opposite sides, and for tensors without values.
+//!
+//! ## The allocator
+//!
+//! Each layer allocates its output. Most allocators return large blocks to the operating system as
+//! soon as they are freed, and the system clears the pages of the next ones: up to a quarter of a
+//! training step. A program that trains on the CPU should use an allocator that keeps freed memory,
+//! such as mimalloc with a purge delay of -1. The program `train` does.
 //!
 //! ## Reproducibility
 //!

@@ -1,6 +1,6 @@
-"""Makes reference.json: PyTorch's convolutions, pooling layers and sigmoid, with their gradients.
+"""Creates reference.json: PyTorch's convolutions, pooling layers and sigmoid, with their gradients.
 
-Made with Python 3.11 and torch 2.15.0: python reference.py > reference.json
+Created with Python 3.11 and torch 2.15.0: python reference.py > reference.json
 
 Inputs are not stored. Value i of a tensor, in row-major order, is ((i * a + b) % m - m // 2) / 64:
 

@@ -87,7 +87,7 @@ fn a_view_reads_every_element_of_sliced_transposed_and_expanded_tensors() {
         );
         assert_reads("of one element", counting([1], &device));
         assert_reads("backwards", x().flip([1, 3]));
-        assert_reads("one element of what is backwards", x().flip([1]).slice(s![.., 2..3, .., ..]));
+        assert_reads("one element of a reversed tensor", x().flip([1]).slice(s![.., 2..3, .., ..]));
     }
 }
 

@@ -248,7 +248,7 @@ fn backward_rows<E: Storage, const RELU: bool, const ADD: bool>(
 #[derive(Clone, Copy)]
 struct Summary<A> {
     mean: A,
-    /// The sum of the distances from the mean, which rounding made different from zero.
+    /// The sum of the distances from the mean, which is not zero because the mean is rounded.
     rest: A,
     squares: A,
 }

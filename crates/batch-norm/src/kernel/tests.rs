@@ -129,7 +129,7 @@ fn values(tensor: CubeTensor) -> Vec<f32> {
 fn wanted(gradient: Gradient<CubeBackend>) -> Vec<f32> {
     match gradient {
         Gradient::Wanted(tensor) => values(tensor),
-        Gradient::Unwanted => panic!("the gradient was asked for"),
+        Gradient::Unwanted => panic!("the gradient is missing"),
     }
 }
 
@@ -454,7 +454,8 @@ fn variance_around_ten_thousand() {
         for order in [Order::ChannelsFirst, Order::ChannelsLast] {
             let abilities = Abilities { shared_memory, ..abilities(&device) };
             let mut case = Case::new(&[8, 2, 16, 16], After::Identity);
-            // Uniform on an interval of half width sqrt(3): variance 1. A first value far off.
+            // Uniform on an interval of half width sqrt(3): variance 1. The first value is far
+            // away.
             case.x = noises(8, case.x.len(), 1e4, 3f64.sqrt());
             case.x[0] = 0.0;
             case.x[256] = 1e4;
@@ -704,7 +705,7 @@ fn half_precision() {
             let single = |tensor: CubeTensor| values(cast(tensor, DType::F32));
             assert_close(&single(forward.output), &expected.y, 5e-3, "y");
             assert_close(&values(forward.running_var), &expected.running_var, 2e-3, "variance");
-            let Gradient::Wanted(dgamma) = backward.gamma else { panic!("asked for") };
+            let Gradient::Wanted(dgamma) = backward.gamma else { panic!("missing") };
             assert_eq!(dgamma.dtype, DType::F16);
             assert_close(&single(dgamma), &expected.dgamma, 0.1, "dgamma");
         }
@@ -771,9 +772,9 @@ fn through_dispatch() {
         assert_close(&y, &y_and_one, 2e-5, "y + 1");
         let running = values(Tensor::<1>::from_dispatch(forward.running_var));
         assert_close(&running, &expected.running_var, 1e-5, "running variance");
-        let Gradient::Wanted(dx) = backward.input else { panic!("asked for") };
+        let Gradient::Wanted(dx) = backward.input else { panic!("missing") };
         assert_close(&values(Tensor::<4>::from_dispatch(dx)), &expected.dx, 5e-5, "dx");
-        let Gradient::Wanted(dgamma) = backward.gamma else { panic!("asked for") };
+        let Gradient::Wanted(dgamma) = backward.gamma else { panic!("missing") };
         let dgamma = values(Tensor::<1>::from_dispatch(dgamma));
         assert_close(&dgamma, &expected.dgamma, 1e-4, "dgamma");
 

@@ -363,7 +363,7 @@ fn a_large_mean_leaves_the_variance() {
             let what = format!("{name}, {shape:?}, {memory:?}");
             assert_near(&format!("{what}: mean"), &found.mean, &expected.mean, 1e-7);
             assert_near(&format!("{what}: variance"), &found.variance, &expected.variance, 1e-4);
-            assert!((expected.variance[0] - 1.0).abs() < 0.5, "the case is what it says");
+            assert!((expected.variance[0] - 1.0).abs() < 0.5, "the variance is about 1");
             for (found, expected) in found.output.iter().zip(&expected.output) {
                 // Half a unit in the last place of 1e4 is 5e-4.
                 assert!((found - expected).abs() < 2e-3, "{what}: {found}, not {expected}");

@@ -1,14 +1,15 @@
 //! The output of a convolution, and the gradient of its input: an implicit matrix product.
 //!
-//! A tile's rows are positions of the result, its columns channels. What a row is multiplied with, the
-//! window around its position, is never written out as the row of a matrix (im2col): with the channels
-//! last in memory a row of the window is one stretch of values, and the rows of a tile are the same
-//! distance apart. A tile needs only the stretches of its first row and that distance.
+//! The rows of a tile are positions of the result, its columns are channels. The window around a
+//! position is never copied to the row of a matrix (im2col): with the channels last in memory, a
+//! row of the window is one contiguous range of values, and the rows of a tile are at a constant
+//! distance. A tile needs only the ranges of its first row and that distance.
 //!
-//! Rows lie along one of two axes:
-//! - **along a line of the image**, whose ends see padding: the image is copied with its padding first;
-//! - **along the images of the batch**, all at one position: no padding is multiplied with. This is for
-//!   small images, of which the padding would be a large part.
+//! Rows are along one of two axes:
+//! - **along a line of the image**, whose ends read padding: the image is first copied with its
+//!   padding;
+//! - **along the images of the batch**, all at one position: there are no multiplications with
+//!   padding. This is for small images, where the padding would be a large part.
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -22,37 +23,37 @@ use super::{
     tile::{Dot, Finish, Segment, enter_tile},
 };
 
-/// A tensor `[batch, channels, height, width]` that is read, wherever its values lie.
+/// A tensor `[batch, channels, height, width]` that is read, with any strides.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// From the first value on.
+    /// The values, from the tensor's first one on.
     pub values: &'a [f32],
-    /// From one image, channel, row, column to the next.
+    /// Strides of images, channels, rows and columns.
     pub strides: [usize; 4],
 }
 
 impl<'a> Source<'a> {
-    /// One whose channels are last in memory, without gaps.
+    /// A tensor with its channels last in memory, without gaps.
     pub fn channels_last(values: &'a [f32], [channels, height, width]: [usize; 3]) -> Self {
         Self { values, strides: [height * width * channels, 1, width * channels, channels] }
     }
 
-    /// The same without the channels before one.
+    /// The same tensor without the channels before this one.
     pub fn skip_channels(self, channel: usize) -> Self {
         Self { values: &self.values[channel * self.strides[1]..], ..self }
     }
 
-    /// Checks that channels are neighbours and that the last value is there.
+    /// Checks that the channels are adjacent and that the slice contains the last value.
     ///
     /// # Panics
     ///
     /// If not.
     pub fn assert_channels_last(&self, [batch, channels, height, width]: [usize; 4]) {
         let [n, c, y, x] = self.strides;
-        assert!(c == 1 || channels == 1, "channels are last in memory");
+        assert!(c == 1 || channels == 1, "the channels must be last in memory");
         if batch * channels * height * width > 0 {
             let last = (batch - 1) * n + channels - 1 + (height - 1) * y + (width - 1) * x;
-            assert!(self.values.len() > last, "the tensor is all there");
+            assert!(self.values.len() > last, "the tensor's slice is too short");
         }
     }
 
@@ -63,7 +64,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A convolution to be computed position by position.
+/// A convolution that is computed position by position.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub batch: usize,
@@ -103,7 +104,7 @@ impl Problem {
         }
     }
 
-    /// The places of the window in the order in which the weights are packed.
+    /// The positions in the window, in the order in which the weights are packed.
     pub fn taps(&self, kernel_width: usize) -> Vec<usize> {
         let taps = self.phases.iter().flat_map(|[y, x]| {
             y.taps.iter().flat_map(|y| x.taps.iter().map(|x| y.index * kernel_width + x.index))
@@ -127,20 +128,20 @@ impl Problem {
     }
 }
 
-/// Where the rows of a tile lie.
+/// The axis of the rows of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
     Line,
     Batch,
 }
 
-/// The time of all tiles of a line, in rows: a tile of fewer than four rows takes as long as one of four,
-/// for its multiply-adds wait for each other.
+/// The time of all tiles of a line, in rows. A tile of fewer than four rows takes as long as one of
+/// four, because its multiply-adds wait for each other.
 fn tiles_cost(rows: usize, most: usize) -> usize {
     split(rows, rows.div_ceil(most)).map(|tile| tile.len().max(4.min(most))).sum()
 }
 
-/// `0..length` in `parts` ranges, as equal as can be.
+/// Divides `0..length` into `parts` ranges, as equal as possible.
 pub fn split(length: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     (0..parts).map(move |part| part_of(length, parts, part))
 }
@@ -150,37 +151,37 @@ fn part_of(length: usize, parts: usize, part: usize) -> Range<usize> {
     start(part)..start(part + 1)
 }
 
-/// The most pixels of a line of a pointwise convolution, whose images are one long line that is cut
-/// into such: a multiple of every tile's rows.
+/// The most pixels of a line of a pointwise convolution, whose images are one long line that is
+/// divided into such lines: a multiple of the rows of every tile.
 const LINE: usize = 168;
 
-/// Multiplications below which a task is not worth its own, and the tasks that are enough.
+/// The fewest multiplications that justify a task, and the number of tasks that is enough.
 const TASK: usize = 1 << 19;
 const TASKS: usize = 48;
 
-/// Fewer tasks than this, and lines are cut into parts too, each of which copies whole lines.
+/// With fewer tasks than this, lines are divided into parts too, each of which copies whole lines.
 const FEW_TASKS: usize = 32;
 
-/// How a problem is cut into tasks: by its shape, never by the number of threads.
+/// How a problem is divided into tasks: by its shape, never by the number of threads.
 #[derive(Clone, Debug)]
 pub struct Plan {
     problem: Problem,
     panels: Panels,
     along: Along,
-    /// Whether the source is copied, into lines that are padded, or whose distance suits the cache.
+    /// Whether the source is copied, to pad its lines or to avoid collisions in the cache.
     copies: bool,
-    /// All pixels, where the images are one line.
+    /// The number of all pixels, if the images are one line.
     pixels: Option<usize>,
     groups: usize,
     bands: usize,
-    /// Of the lines.
+    /// Parts of each line.
     parts: usize,
     chunks: usize,
     isa: Isa,
 }
 
 impl Plan {
-    /// For a source that lies so in memory.
+    /// Creates the plan for a source with these strides.
     pub fn new(mut problem: Problem, source: &Source, isa: Isa) -> Self {
         let isa = isa.for_row(problem.columns);
         let panels = Panels::new(problem.columns, isa);
@@ -194,7 +195,7 @@ impl Plan {
         if pointwise {
             let total = problem.batch * height * width;
             pixels = Some(total);
-            // Shorter where few pixels would be too few tasks.
+            // Shorter lines if there would be too few tasks.
             let lines = wanted(total * problem.depth * problem.columns).div_ceil(panels.count());
             let line = total.div_ceil(lines).clamp(1, LINE);
             let mut axis = problem.phases[0][1].clone();
@@ -231,8 +232,8 @@ impl Plan {
         match along {
             Along::Line => {
                 groups = missing(1).min(problem.batch).max(1);
-                // Bands copy again the lines that they share: rather a few channels each than bands
-                // of one or two lines.
+                // Bands copy the lines that they share again, so fewer channels per task are better
+                // than bands of one or two lines.
                 let high = missing(groups).clamp(1, rows.div_ceil(4));
                 chunks = missing(groups * high).clamp(1, panels.count());
                 bands = missing(groups * chunks).clamp(high, rows.max(high));
@@ -241,7 +242,7 @@ impl Plan {
                 let tiles = problem.batch.div_ceil(isa.rows(vectors)).max(1);
                 chunks = missing(tiles).clamp(1, panels.count());
                 bands = missing(tiles * chunks).clamp(1, rows);
-                // Smaller tiles, where nothing else is left to be divided.
+                // Smaller tiles, if nothing else can be divided.
                 groups = missing(chunks * bands).clamp(tiles, problem.batch.div_ceil(4).max(tiles));
             }
         }
@@ -251,7 +252,7 @@ impl Plan {
         Self { problem, panels, along, copies, pixels, groups, bands, parts, chunks, isa }
     }
 
-    /// In how many tasks.
+    /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.groups * self.bands * self.parts * self.chunks
     }
@@ -261,7 +262,7 @@ impl Plan {
         (self.panels, self.isa)
     }
 
-    /// Computes it: `target` is `[batch, height, width, columns]`, every value of which is written.
+    /// Computes the result. It writes every value of `target`, `[batch, height, width, columns]`.
     ///
     /// # Panics
     ///
@@ -276,10 +277,10 @@ impl Plan {
         let Problem { batch, depth, columns, .. } = self.problem;
         let [height, width] = self.problem.target;
         let pixels = self.pixels.unwrap_or(batch * height * width);
-        assert_eq!(target.len(), pixels * columns, "the result has a place");
+        assert_eq!(target.len(), pixels * columns, "wrong length of `target`");
         let taps: usize =
             self.problem.phases.iter().map(|[y, x]| y.taps.len() * x.taps.len()).sum();
-        assert!(panels.len() >= self.panels.len(taps * depth), "all weights are packed");
+        assert!(panels.len() >= self.panels.len(taps * depth), "the packed weights are too short");
         if pixels > 0 {
             let [h, w] = self.problem.source;
             let last = match self.pixels {
@@ -289,7 +290,7 @@ impl Plan {
                     (batch - 1) * n + (depth - 1) * c + (h - 1) * y + (w - 1) * x
                 }
             };
-            assert!(source.values.len() > last, "the source is all there");
+            assert!(source.values.len() > last, "the source's slice is too short");
         }
         finish.assert_fits(self.panels, target.len());
         let target = Shared::uninit(target);
@@ -312,38 +313,38 @@ impl Plan {
                 target,
                 finish,
             };
-            // SAFETY: `isa` is one that the processor has; the slices are long enough, as checked
-            // above; no other task has the same images, band, part and panels.
+            // SAFETY: the processor has the instructions of `isa`; the slices are long enough, as
+            // checked above; no other task has the same images, band, part and panels.
             unsafe { with_isa!(self.isa, S => task.run::<S>()) }
         });
     }
 }
 
-/// What is done with a finished result.
+/// The epilogue of a convolution.
 #[derive(Clone, Copy, Default)]
 pub struct Finished<'a> {
     /// Added to every position, padded to whole vectors.
     pub bias: Option<&'a [f32]>,
-    /// Added; lies as the result.
+    /// Added, in the layout of the result.
     pub residual: Option<&'a [f32]>,
-    /// ReLU, last.
+    /// Whether ReLU is applied last.
     pub relu: bool,
 }
 
 impl Finished<'_> {
-    /// Checks that bias and residual are all there, for a result of `length` values.
+    /// Checks that bias and residual are long enough for a result of `length` values.
     ///
     /// # Panics
     ///
     /// If not.
     pub fn assert_fits(&self, panels: Panels, length: usize) {
         let fits = |values: Option<&[f32]>, length| values.is_none_or(|it| it.len() >= length);
-        assert!(fits(self.bias, panels.padded()), "the bias is all there, with its padding");
-        assert!(fits(self.residual, length), "the residual is all there");
+        assert!(fits(self.bias, panels.padded()), "the bias with its padding is too short");
+        assert!(fits(self.residual, length), "the residual is too short");
     }
 }
 
-/// Whether rows at this distance, in values, fall into the same few sets of a cache.
+/// Whether rows at this distance, in values, map to the same few sets of a cache.
 fn collides(stride: usize) -> bool {
     stride.is_multiple_of(512)
 }
@@ -361,8 +362,8 @@ struct Task<'a> {
     finish: Finished<'a>,
 }
 
-/// Where a pixel lies that tiles read: `image * strides[0] + (y - top) * strides[1] + (x + left) *
-/// strides[2]`.
+/// Where tiles read a pixel: at
+/// `image * strides[0] + (y - top) * strides[1] + (x + left) * strides[2]`.
 struct Read {
     start: *const f32,
     strides: [usize; 3],
@@ -373,7 +374,7 @@ struct Read {
 impl Task<'_> {
     /// # Safety
     ///
-    /// As [`Plan::run`] makes sure.
+    /// As [`Plan::run`] ensures.
     unsafe fn run<S: Simd>(&self) {
         let Plan { problem, along, bands, copies, .. } = self.plan;
         let rows = |[y, _]: &[Axis; 2]| part_of(y.grid, *bands, self.band);
@@ -422,7 +423,7 @@ impl Task<'_> {
     ///
     /// # Safety
     ///
-    /// `copy` has a place for every pixel.
+    /// `copy` has space for every pixel.
     unsafe fn copy(
         &self,
         read: Range<usize>,
@@ -476,7 +477,7 @@ impl Task<'_> {
 
     /// # Safety
     ///
-    /// `read` has all that the taps read.
+    /// `read` has all pixels that the taps read.
     unsafe fn tiles<S: Simd>(&self, read: &Read) {
         let Plan { problem, panels, along, .. } = self.plan;
         let mut segments = Vec::with_capacity(
@@ -561,7 +562,7 @@ impl Task<'_> {
         }
     }
 
-    /// What a position is the sum of, of the places of the window that `across` says.
+    /// The segments of a position's sum, for the columns `across` of the window.
     fn segments(
         &self,
         segments: &mut Vec<Segment>,
@@ -598,7 +599,7 @@ impl Task<'_> {
         }
     }
 
-    /// Where a position's result lies.
+    /// The offset of a position's result.
     fn target(&self, image: usize, [y, x]: [&Axis; 2], [row, column]: [usize; 2]) -> usize {
         let [height, width] = self.plan.problem.target;
         let (row, column) = (y.first + row * y.stride, x.first + column * x.stride);
@@ -607,7 +608,7 @@ impl Task<'_> {
 
     /// # Safety
     ///
-    /// As [`Dot`] needs it.
+    /// As [`Dot`] requires.
     unsafe fn tile<S: Simd>(
         &self,
         panel: usize,

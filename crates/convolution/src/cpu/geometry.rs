@@ -1,11 +1,11 @@
-//! Which input a window touches: the arithmetic of one axis, and of the whole convolution.
+//! Which inputs a window reads: the arithmetic of one axis, and of the whole convolution.
 
 use std::ops::Range;
 
-/// The sizes of a convolution, of all tensors that take part in it.
+/// The sizes of a convolution and of its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Images.
+    /// Number of images.
     pub batch: usize,
     /// Channels of the input.
     pub inputs: usize,
@@ -15,32 +15,32 @@ pub struct Geometry {
     pub size: [usize; 2],
     /// Height and width of the window.
     pub kernel: [usize; 2],
-    /// How far the window moves, down and to the right.
+    /// Stride of the window, down and to the right.
     pub stride: [usize; 2],
     /// Pixels added at the top and at the left.
     pub padding: [usize; 2],
-    /// Height and width of the output; what is added at the bottom and at the right follows.
+    /// Height and width of the output, which also determine the padding at the bottom and right.
     pub output: [usize; 2],
 }
 
 impl Geometry {
-    /// Positions of the window.
+    /// The number of positions in the window.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Values of the input and of the output.
+    /// The number of values of the input and the output.
     pub fn elements(&self) -> usize {
         let positions = |[height, width]: [usize; 2]| height * width;
         self.batch * (self.inputs * positions(self.size) + self.outputs * positions(self.output))
     }
 
-    /// Values of the weights.
+    /// The number of weights.
     pub fn weight_len(&self) -> usize {
         self.taps() * self.inputs * self.outputs
     }
 
-    /// Both axes of the output as it reads the input.
+    /// How the output reads the input, along both axes.
     pub fn forward(&self) -> [Axis; 2] {
         [0, 1].map(|axis| Axis {
             source: self.size[axis],
@@ -54,8 +54,8 @@ impl Geometry {
         })
     }
 
-    /// The gradient of the input as it reads that of the output: pixels that are a stride apart are
-    /// touched by the same taps, and form a phase. A phase is a convolution of stride 1.
+    /// How the gradient of the input reads the gradient of the output. Pixels that are a stride
+    /// apart have the same taps and form a phase. A phase is a convolution of stride 1.
     pub fn backward(&self) -> Vec<[Axis; 2]> {
         let [rows, columns] = [0, 1].map(|axis| {
             let phases = (0..self.stride[axis].min(self.size[axis])).map(move |phase| {
@@ -86,32 +86,32 @@ impl Geometry {
 /// One position of the window along an axis.
 #[derive(Clone, Copy, Debug)]
 pub struct Tap {
-    /// Which source it reads, from the one at `grid * step`.
+    /// The offset of the source position that it reads from the position `grid * step`.
     pub offset: isize,
-    /// Its place in the window.
+    /// Its index in the window.
     pub index: usize,
 }
 
-/// One axis of what is computed: position `grid` reads the source at `grid * step + offset` for every
-/// tap, and lies at `first + grid * stride`.
+/// One axis of the result: position `grid` reads the source at `grid * step + offset` for every
+/// tap, and is written at `first + grid * stride`.
 #[derive(Clone, Debug)]
 pub struct Axis {
-    /// Length of what is read.
+    /// Length of the source.
     pub source: usize,
-    /// Positions.
+    /// Number of positions.
     pub grid: usize,
-    /// How far in the source from one position to the next.
+    /// Distance in the source from one position to the next.
     pub step: usize,
-    /// With rising offsets.
+    /// The taps, with ascending offsets.
     pub taps: Vec<Tap>,
     /// Where the first position is written.
     pub first: usize,
-    /// How far the next one is from it.
+    /// Distance from there to the next position.
     pub stride: usize,
 }
 
 impl Axis {
-    /// The positions at which a tap reads the source, and not its padding.
+    /// The positions at which a tap reads the source and not its padding.
     pub fn valid(&self, tap: Tap) -> Range<usize> {
         let step = self.step as isize;
         let begin = (-tap.offset).max(0) as usize;
@@ -120,7 +120,7 @@ impl Axis {
         begin..(end.clamp(begin as isize, self.grid as isize) as usize)
     }
 
-    /// The taps that read the source at a position: a range, as offsets rise by one.
+    /// The taps that read the source at a position: a range, because offsets increase by one.
     pub fn taps_at(&self, position: usize) -> Range<usize> {
         let reads = |tap: &Tap| (position * self.step) as isize + tap.offset;
         let begin = self.taps.partition_point(|tap| reads(tap) < 0);
@@ -128,7 +128,7 @@ impl Axis {
         begin..end.max(begin)
     }
 
-    /// The sources that positions read, without padding.
+    /// The source positions that these positions read, without padding.
     pub fn reads(&self, positions: Range<usize>) -> Range<usize> {
         let (Some(first), Some(last)) = (self.taps.first(), self.taps.last()) else { return 0..0 };
         if positions.is_empty() {

@@ -1,4 +1,4 @@
-//! The kernels, on slices: they know nothing of tensors.
+//! The kernels. They work on slices and do not depend on a type of tensor.
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -24,7 +24,7 @@ pub mod winograd;
 
 pub use weights::FEW;
 
-/// A vector of which `fill` writes every value.
+/// Creates a vector whose values `fill` writes.
 fn filled(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     // SAFETY: the kernels of this module write every value of what they compute.
     unsafe { collect(length, fill) }.0
@@ -48,7 +48,7 @@ pub fn forward(
     on_pool(geometry.elements(), || gather(geometry, direct, computed, input, weights, finish, isa))
 }
 
-/// The gradient of the input `[batch, height, width, inputs]`, given that of the output.
+/// The gradient of the input `[batch, height, width, inputs]`, given the gradient of the output.
 pub fn input_gradient(
     geometry: &Geometry,
     gradient: Source,
@@ -80,7 +80,7 @@ fn gather(
     if length == 0 {
         return Vec::new();
     }
-    // The window is turned around where the source is the output's gradient.
+    // The window is flipped if the source is the output's gradient.
     let taps = direct.taps(geometry.kernel[1]);
     let pad = |panels| finish.bias.map(|bias| panels::pad(bias, panels));
     filled(length, |target| match winograd {
@@ -153,7 +153,7 @@ fn weight_gradient_on_pool(
     (weights, of_bias)
 }
 
-/// The sum of each output channel over all positions, in one order whatever the number of threads.
+/// The sum of each output channel over all positions, in a fixed order for any number of threads.
 fn sum_of_positions(geometry: &Geometry, gradient: Source) -> Vec<f32> {
     let Geometry { batch, outputs, output: [height, width], .. } = *geometry;
     let [image, channel, row, column] = gradient.strides;
@@ -179,7 +179,8 @@ fn sum_of_positions(geometry: &Geometry, gradient: Source) -> Vec<f32> {
     total
 }
 
-/// Sets a gradient to zero where the ReLU's output is. Where that is NaN, it passes.
+/// Sets the gradient to zero where the output of ReLU is zero. Where the output is NaN, the
+/// gradient passes.
 pub fn relu_backward(output: &[f32], gradient: &mut [f32]) {
     let chunks = gradient.par_chunks_mut(PARALLEL).zip(output.par_chunks(PARALLEL));
     chunks.for_each(|(gradient, output)| {
@@ -197,7 +198,7 @@ pub fn weighted_sum(a: &mut [f32], b: &[f32], [of_a, of_b]: [f32; 2]) {
     });
 }
 
-/// The sum of all squares, in one order whatever the number of threads.
+/// The sum of all squares, in a fixed order for any number of threads.
 pub fn sum_of_squares(values: &[f32]) -> f32 {
     const LANES: usize = 16;
     let sum_of = |values: &[f32]| -> f64 {
@@ -216,7 +217,7 @@ pub fn sum_of_squares(values: &[f32]) -> f32 {
 /// Pixels that a task copies.
 const PIXELS: usize = 256;
 
-/// The channels of each pixel of all images, one after the other.
+/// Concatenates the channels of all images, pixel by pixel.
 pub fn interleave(images: &[&[f32]], channels: &[usize], pixels: usize) -> Vec<f32> {
     let all: usize = channels.iter().sum();
     filled(pixels * all, |target| {

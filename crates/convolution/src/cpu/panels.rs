@@ -9,30 +9,30 @@ use super::{
     simd::{Isa, Kernel, Simd, with_isa},
 };
 
-/// Weights where they lie: `[n][k][tap]`, with the distance from one to the next in each axis.
+/// Weights in their original layout `[n][k][tap]`, with the stride of each axis.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
     pub values: &'a [f32],
-    /// Of what is computed: outputs, or inputs for their gradient.
+    /// Stride of the channels that are computed: outputs, or inputs for their gradient.
     pub n: usize,
-    /// Of what is summed over.
+    /// Stride of the channels that are summed over.
     pub k: usize,
-    /// Of the places of the window.
+    /// Stride of the positions in the window.
     pub tap: usize,
 }
 
 /// Which columns a panel has.
 #[derive(Clone, Copy, Debug)]
 pub struct Panel {
-    /// The first.
+    /// The first column.
     pub first: usize,
-    /// How many there are; the vectors' other lanes are zero.
+    /// The number of columns; the other lanes of the vectors are zero.
     pub columns: usize,
     /// Vectors in a row: 1 or 2.
     pub vectors: usize,
 }
 
-/// How the columns of a matrix are cut into panels.
+/// How the columns of a matrix are divided into panels.
 #[derive(Clone, Copy, Debug)]
 pub struct Panels {
     columns: usize,
@@ -42,25 +42,25 @@ pub struct Panels {
 }
 
 impl Panels {
-    /// For this number of columns.
+    /// Divides this number of columns.
     pub fn new(columns: usize, isa: Isa) -> Self {
         let lanes = isa.lanes();
         Self { columns, width: if columns <= lanes { lanes } else { 2 * lanes }, lanes, isa }
     }
 
-    /// How many panels.
+    /// The number of panels.
     pub fn count(&self) -> usize {
         self.columns.div_ceil(self.width)
     }
 
-    /// One of them.
+    /// One panel.
     pub fn get(&self, index: usize) -> Panel {
         let first = index * self.width;
         let columns = (self.columns - first).min(self.width);
         Panel { first, columns, vectors: columns.div_ceil(self.lanes) }
     }
 
-    /// Columns with those that fill up the last vector.
+    /// The number of columns, rounded up to whole vectors.
     pub fn padded(&self) -> usize {
         self.columns.next_multiple_of(self.lanes)
     }
@@ -79,30 +79,30 @@ impl Panels {
 /// Rows that a task packs.
 const BLOCK: usize = 32;
 
-/// Packs weights: of each panel first the rows of the first tap, one for each of `depth` values that
-/// are summed over, then those of the second.
+/// Packs weights. Each panel has first the rows of the first tap, one for each of `depth` values
+/// that are summed over, then the rows of the second tap, and so on.
 ///
 /// # Panics
 ///
 /// If a slice is too short.
 pub fn pack(weights: Weights, taps: &[usize], depth: usize, panels: Panels, packed: &mut [f32]) {
     let rows = taps.len() * depth;
-    assert!(packed.len() >= panels.len(rows), "the panels have a place");
+    assert!(packed.len() >= panels.len(rows), "`packed` is too short for the panels");
     if rows * panels.columns == 0 {
         return;
     }
     let last = (panels.columns - 1) * weights.n
         + (depth - 1) * weights.k
         + taps.iter().max().map_or(0, |tap| tap * weights.tap);
-    assert!(last < weights.values.len(), "the weights are all there");
+    assert!(last < weights.values.len(), "the slice of weights is too short");
     let blocks = depth.div_ceil(BLOCK);
     let packed = Shared::new(packed);
     (0..panels.count() * blocks).into_par_iter().for_each(|task| {
         let (panel, block) = (task / blocks, task % blocks);
         let start = panels.start(panel, rows);
         let Panel { first, columns, vectors } = panels.get(panel);
-        // SAFETY: a task writes the rows of its block, in its panel, which `packed` has; it reads
-        // weights that are all there; `isa` is one that the processor has.
+        // SAFETY: a task writes the rows of its block, in its panel, which are within `packed`; the
+        // weights that it reads are within `weights`; the processor has the instructions of `isa`.
         unsafe {
             with_isa!(panels.isa, S => S::enter(Pack {
                 from: weights.values.as_ptr().add(first * weights.n),
@@ -122,7 +122,7 @@ pub fn pack(weights: Weights, taps: &[usize], depth: usize, panels: Panels, pack
 ///
 /// # Safety
 ///
-/// The weights of the block are all there, and the panel has a place for them.
+/// All weights of the block exist, and the panel has space for them.
 struct Pack<'a> {
     from: *const f32,
     weights: Weights<'a>,
@@ -146,8 +146,8 @@ impl Pack<'_> {
         unsafe { self.to.add((place * self.depth + row) * self.width + column) }
     }
 
-    /// Up to eight columns of `count` pairs of a row and a tap that are neighbours in memory; `target`
-    /// tells where the first column of one after the other is written.
+    /// Packs up to eight columns of `count` pairs of a row and a tap that are adjacent in memory.
+    /// Each call of `target` returns where to write the first column of the next pair.
     #[inline(always)]
     unsafe fn pairs<S: Simd>(
         &self,
@@ -187,7 +187,7 @@ impl Kernel for Pack<'_> {
     unsafe fn run<S: Simd>(self) {
         let Weights { n, k, tap: step, .. } = self.weights;
         let taps = self.taps.len();
-        // Whether the taps are taken as they lie, or the other way round.
+        // Whether the taps are in the order of memory, or in reverse.
         let forth = (0..taps).all(|place| self.taps[place] == place) && step == 1;
         let back = (0..taps).all(|place| self.taps[place] == taps - 1 - place) && step == 1;
         unsafe {
@@ -203,7 +203,7 @@ impl Kernel for Pack<'_> {
                     let columns = first..(first + 8).min(self.columns);
                     let place = |tap: usize| if forth { tap } else { taps - 1 - tap };
                     if k == taps {
-                        // All pairs of a row and a tap of the block are neighbours.
+                        // All pairs of a row and a tap of the block are adjacent.
                         let start = self.block.start;
                         let source = self.from(first, start, 0);
                         let (mut row, mut tap) = (start, 0);

@@ -28,7 +28,7 @@ pub fn backward(output: &[f32], output_grad: &[f32]) -> Vec<f32> {
     })
 }
 
-/// A vector that `fill` writes, chunk by chunk beside slices of the same length.
+/// Creates a vector that `fill` writes in chunks, in parallel with slices of the same length.
 fn write(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     // SAFETY: the chunks are the whole vector, and the tasks write every value of theirs.
     unsafe { collect(length, fill) }.0
@@ -50,24 +50,27 @@ fn backward_task(output: &[f32], output_grad: &[f32], input_grad: &mut [MaybeUni
 
 /// `1 / (1 + exp(-x))`, within a relative error of 2e-7.
 ///
-/// There is no branch and no call in it, so that the compiler makes vectors of a loop around it.
+/// It has no branches and no calls, so that the compiler can vectorize a loop around it.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
-    // With an exponent of at most 0 nothing overflows: for x < 0, the fraction is expanded by exp(x).
+    // With an exponent of at most 0 nothing overflows: for x < 0, the fraction is expanded by
+    // exp(x).
     let exp = exp_of_negative(-x.abs());
     let numerator = if x < 0.0 { exp } else { 1.0 };
     numerator / (1.0 + exp)
 }
 
-/// `exp(x)` of an `x` of at most 0, or NaN.
+/// `exp(x)` for an `x` of at most 0, or NaN.
 ///
-/// `exp(x) = 2^n exp(r)` with the whole number `n` nearest to `x / ln 2`, and thus `|r| <= ln 2 / 2`.
+/// `exp(x) = 2^n exp(r)` with the whole number `n` nearest to `x / ln 2`, and thus
+/// `|r| <= ln 2 / 2`.
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
-    // exp(-104) is 0 in f32. Written so that a NaN stays one.
+    // exp(-104) is 0 in f32. The comparison keeps NaN.
     let x = if x < -104.0 { -104.0 } else { x };
 
-    // Adding 1.5 * 2^23 leaves no bits for a fraction: it rounds, and the last bits of the sum are n.
+    // Adding 1.5 * 2^23 leaves no bits for a fraction: it rounds, and the last bits of the sum are
+    // n.
     const ROUND: f32 = 12_582_912.0;
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let whole = rounded - ROUND;
@@ -78,12 +81,12 @@ fn exp_of_negative(x: f32) -> f32 {
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let r = x - whole * LN_2_HIGH - whole * LN_2_LOW;
 
-    // (exp(r) - 1 - r) / r^2: Taylor's series to the power of which the rest is below 1e-9.
+    // The Taylor series of (exp(r) - 1 - r) / r^2, up to a remainder below 1e-9.
     let series = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
     let series = series.into_iter().fold(0.0, |sum, factor| sum * r + factor);
     let exp = 1.0 + (r + r * r * series);
 
-    // Two steps, as 2^-150 is no number of f32. The result may be one without full precision.
+    // Two steps, because f32 has no 2^-150. The result may be subnormal.
     let half = n >> 1;
     exp * power_of_2(half) * power_of_2(n.wrapping_sub(half))
 }

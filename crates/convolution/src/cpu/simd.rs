@@ -1,8 +1,8 @@
-//! The vector instructions that the kernels are written in, and the three sets of them.
+//! The vector instructions that the kernels use, in three instruction sets.
 //!
 //! A kernel is written once, for any [`Simd`], and compiled for each. The instructions of a set may
-//! run on a processor that has it only: [`Isa::best`] asks the processor, and [`Simd::enter`] is the
-//! one door through which a kernel is called with the set's instructions turned on.
+//! run only on a processor that has it: [`Isa::best`] detects the processor, and only
+//! [`Simd::enter`] calls a kernel with the instructions of the set enabled.
 
 use std::{fmt, sync::OnceLock};
 
@@ -15,22 +15,22 @@ use std::{fmt, sync::OnceLock};
 pub trait Simd: Copy + Send + Sync + 'static {
     /// `f32` values in a vector.
     const LANES: usize;
-    /// Rows of a tile of two vectors: as many as leave registers for what is multiplied.
+    /// Rows of a tile of two vectors: as many as leave registers for the operands.
     const ROWS: usize;
     /// Rows of a tile of one vector.
     const NARROW_ROWS: usize;
     /// A vector.
     type Vector: Copy;
 
-    /// All lanes the same.
+    /// The same value in all lanes.
     unsafe fn splat(value: f32) -> Self::Vector;
-    /// From memory of any alignment.
+    /// Loads from memory of any alignment.
     unsafe fn load(from: *const f32) -> Self::Vector;
-    /// The first `n` from memory, 0 in the other lanes.
+    /// Loads the first `n` lanes; the others are 0.
     unsafe fn load_first(from: *const f32, n: usize) -> Self::Vector;
-    /// To memory of any alignment.
+    /// Stores to memory of any alignment.
     unsafe fn store(to: *mut f32, value: Self::Vector);
-    /// The first `n` lanes to memory.
+    /// Stores the first `n` lanes.
     unsafe fn store_first(to: *mut f32, value: Self::Vector, n: usize);
     /// `a + b`.
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -38,31 +38,31 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a * b`.
     unsafe fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `a * b + c`, rounded once where the processor can.
+    /// `a * b + c`, rounded once if the processor can.
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// `max(a, 0)`; a NaN stays one.
+    /// `max(a, 0)`; NaN stays NaN.
     unsafe fn relu(a: Self::Vector) -> Self::Vector;
-    /// Eight rows of eight values to eight columns: `to[i][j] = from[j][i]`.
+    /// Transposes eight rows of eight values: `to[i][j] = from[j][i]`.
     unsafe fn transpose(from: [*const f32; 8], to: [*mut f32; 8]);
 
-    /// Runs a kernel with the instructions turned on.
+    /// Runs a kernel with the instructions enabled.
     unsafe fn enter<K: Kernel>(kernel: K) -> K::Output;
 }
 
-/// What is compiled once for each set of instructions. `run` is always inlined, and calls nothing
-/// that is not.
+/// Code that is compiled once for each instruction set. `run` is always inlined, and calls only
+/// functions that are.
 pub trait Kernel {
-    /// What it returns.
+    /// The result.
     type Output;
 
     /// # Safety
     ///
-    /// The processor has the instructions of `S`; what else, each kernel says.
+    /// The processor has the instructions of `S`; each kernel documents its other requirements.
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
-/// Which set of instructions. Only [`Isa::best`] and, in the tests, `Isa::all` make one, so that whoever
-/// has an `Isa` may run its instructions.
+/// An instruction set. Only [`Isa::best`] and, in the tests, `Isa::all` create a value, so an `Isa`
+/// shows that the processor has its instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// AVX-512: 32 registers of 16 values.
@@ -71,13 +71,13 @@ pub enum Isa {
     /// AVX2 with FMA: 16 registers of 8 values.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// Plain Rust, in the instructions that the program is compiled for.
+    /// Plain Rust, with the instructions that the program is compiled for.
     Portable,
 }
 
 impl Isa {
-    /// The best that this processor has, and the variable `CONVOLUTION_MAX_ISA` allows: `avx2` leaves
-    /// out AVX-512, `portable` both.
+    /// The best that this processor has and that the environment variable `CONVOLUTION_MAX_ISA`
+    /// allows: `avx2` disables AVX-512, `portable` disables both.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -133,7 +133,7 @@ impl Isa {
         with_isa!(self, S => S::LANES)
     }
 
-    /// The set whose vectors a row of `n` values fills best: narrower ones where a wide one would be
+    /// The set whose vectors fit a row of `n` values best: narrower ones if a wide one would be
     /// half empty.
     pub fn for_row(self, n: usize) -> Self {
         match self {
@@ -161,12 +161,12 @@ pub fn rows<S: Simd>(vectors: usize) -> usize {
     if vectors == 1 { S::NARROW_ROWS } else { S::ROWS }
 }
 
-/// The same for the gradient of the weights, where more rows than these would gain nothing.
+/// The same for the gradient of the weights, where more rows than these have no benefit.
 pub fn outer_rows<S: Simd>(vectors: usize) -> usize {
     rows::<S>(vectors).min(8)
 }
 
-/// An expression for the [`Simd`] of an [`Isa`].
+/// Evaluates an expression with the [`Simd`] of an [`Isa`].
 macro_rules! with_isa {
     ($isa:expr, $simd:ident => $value:expr) => {
         match $isa {
@@ -255,7 +255,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn relu(a: __m512) -> __m512 {
-            // Of a NaN and a number, the instruction returns its second operand.
+            // For a NaN and a number, the instruction returns its second operand.
             unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
         }
 
@@ -308,7 +308,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn store_first(to: *mut f32, value: __m256, n: usize) {
-            // In pieces: a masked store takes an AMD processor longer than all of them.
+            // In pieces: on an AMD processor, a masked store takes longer than all of them.
             unsafe {
                 let low = _mm256_castps256_ps128(value);
                 let high = _mm256_extractf128_ps::<1>(value);
@@ -352,7 +352,7 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn relu(a: __m256) -> __m256 {
-            // Of a NaN and a number, the instruction returns its second operand.
+            // For a NaN and a number, the instruction returns its second operand.
             unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
         }
 
@@ -394,12 +394,12 @@ mod x86 {
     #[inline(always)]
     unsafe fn mask(n: usize) -> __m256i {
         const BITS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-        // From 8 - n on there are 8 values, for n is at most 8.
+        // There are 8 values from 8 - n on, because n is at most 8.
         unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - n.min(8)).cast()) }
     }
 }
 
-/// Plain Rust over arrays, which the compiler turns into whatever vectors it may use.
+/// Plain Rust on arrays, which the compiler vectorizes with the instructions that it may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
@@ -470,7 +470,7 @@ impl Simd for Portable {
     unsafe fn mul_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         let mut result = c;
         for lane in 0..8 {
-            // Without the instruction, `f32::mul_add` is a call of a slow library function.
+            // Without the instruction, `f32::mul_add` calls a slow library function.
             result[lane] = if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
                 a[lane].mul_add(b[lane], c[lane])
             } else {

@@ -12,7 +12,7 @@ use super::{
 #[cfg(unix)]
 pub mod pages;
 
-/// Numbers from -1 to 1 that look random.
+/// Pseudo-random numbers from -1 to 1.
 fn noise(count: usize, seed: u64) -> Vec<f32> {
     let mut random = Random::new(seed);
     (0..count).map(|_| random.below(1 << 24) as f32 / (1 << 23) as f32 - 1.0).collect()
@@ -52,7 +52,7 @@ fn convolution(
     Geometry { batch, inputs, outputs, size, kernel, stride, padding, output }
 }
 
-/// One with everything alike in both axes.
+/// A convolution with equal sizes along both axes.
 fn square(
     batch: usize,
     channels: [usize; 2],
@@ -76,7 +76,7 @@ fn multiplications(geometry: &Geometry) -> usize {
     output_shape(geometry).iter().product::<usize>() * geometry.inputs * geometry.taps()
 }
 
-/// What goes into the three passes: images with their channels last, weights
+/// The inputs of the three passes: images with their channels last, weights
 /// `[output][input][row][column]`.
 struct Case {
     geometry: Geometry,
@@ -106,7 +106,7 @@ impl Case {
     }
 }
 
-/// What comes out, as the definition of the convolution has it.
+/// The results by the definition of the convolution.
 struct Sums {
     output: Vec<f64>,
     input: Vec<f64>,
@@ -191,7 +191,7 @@ enum Algorithm {
 impl Algorithm {
     const ALL: [Self; 2] = [Self::Direct, Self::Winograd];
 
-    /// Largest error, as a part of the largest value.
+    /// The largest error, relative to the largest value.
     fn tolerance(self) -> f64 {
         match self {
             Self::Direct => 1e-5,
@@ -200,15 +200,15 @@ impl Algorithm {
     }
 }
 
-/// Which of the two passes that end in an image.
+/// The two passes whose result is an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Pass {
     Output,
     InputGradient,
 }
 
-/// Computes a pass, whether or not Winograd's algorithm takes less time; `false` if that does not
-/// compute it.
+/// Computes a pass with this algorithm, even if the other takes less time; `false` if Winograd's
+/// algorithm cannot compute it.
 #[expect(clippy::too_many_arguments)]
 fn run(
     algorithm: Algorithm,
@@ -270,7 +270,7 @@ fn run(
     true
 }
 
-/// Computes the gradients of weights and bias, likewise.
+/// Computes the gradients of weights and bias in the same way.
 fn run_weights(
     algorithm: Algorithm,
     geometry: &Geometry,
@@ -295,13 +295,13 @@ fn run_weights(
     true
 }
 
-/// Values as a kernel takes what it writes.
+/// Values in the form that a kernel writes.
 fn to_write(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
     // SAFETY: the same layout; kernels write values there, and nothing else.
     unsafe { &mut *(values as *mut [f32] as *mut [MaybeUninit<f32>]) }
 }
 
-/// What a case comes to.
+/// The results of a case.
 struct Found {
     output: Vec<f32>,
     input: Option<Vec<f32>>,
@@ -361,7 +361,7 @@ fn assert_near(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Every pass against sums in f64: each algorithm, and what chooses between them.
+/// Every pass against sums in f64: each algorithm, and the functions that choose between them.
 fn check(geometry: Geometry) {
     let case = Case::new(geometry);
     let expected = Sums::of(&case);
@@ -411,7 +411,7 @@ fn every_pass_is_near_sums_in_f64() {
         // Windows that skip pixels.
         square(3, [5, 17], 7, 1, 4, 0),
         square(17, [5, 1], 4, 3, 5, 0),
-        // Padding: more than the window takes, at one end alone.
+        // Padding: larger than the window, or only at one end.
         square(1, [2, 3], 3, 5, 1, 3),
         square(2, [9, 17], 4, 3, 1, 3),
         square(2, [5, 6], 3, 1, 2, 3),
@@ -426,7 +426,7 @@ fn every_pass_is_near_sums_in_f64() {
         convolution(3, [17, 20], [14, 1], [3, 3], ONCE, [[1, 1], [1, 1]]),
         square(9, [11, 13], 5, 5, 1, 0),
         square(33, [16, 16], 3, 3, 1, 0),
-        // Channels: one, primes, many, such that rows collide in the cache.
+        // Channels: one, primes, many, and numbers for which rows collide in the cache.
         square(3, [1, 1], 7, 3, 1, 1),
         square(2, [1, 37], 9, 3, 1, 1),
         square(2, [37, 1], 9, 3, 1, 1),
@@ -438,7 +438,7 @@ fn every_pass_is_near_sums_in_f64() {
         square(1, [512, 33], 4, 1, 1, 0),
         square(2, [512, 24], 4, 3, 1, 1),
         square(1, [256, 20], 6, 3, 2, 1),
-        // Batches: small images of many, odd ones.
+        // Batches: many small images, odd numbers of images.
         square(40, [24, 32], 3, 3, 1, 1),
         square(101, [3, 8], 3, 3, 1, 1),
         square(7, [32, 64], 8, 3, 1, 1),
@@ -446,7 +446,7 @@ fn every_pass_is_near_sums_in_f64() {
         // Several pieces of the sums over positions.
         square(3, [40, 40], 40, 3, 1, 1),
         square(64, [1, 6], 28, 5, 1, 2),
-        // More than one line of a window of one pixel.
+        // A window of one pixel with more than one line.
         square(3, [18, 34], 13, 1, 1, 0),
         // Lines in parts: images of few lines, and few images.
         square(1, [300, 16], 9, 5, 1, 2),
@@ -522,7 +522,7 @@ struct Laid {
 }
 
 impl Laid {
-    /// Of images with their channels last.
+    /// From images with their channels last.
     fn new(values: &[f32], shape: [usize; 4], strides: [usize; 4]) -> Self {
         let length: usize =
             shape.iter().zip(strides).map(|(size, stride)| (size - 1) * stride).sum();
@@ -542,7 +542,7 @@ impl Laid {
         Self { values: laid, strides }
     }
 
-    /// The values that a reader of the strides sees, channels last: of a stride of 0, one for all.
+    /// The values as the strides give them, channels last: a stride of 0 repeats a value.
     fn read(&self, [batch, channels, height, width]: [usize; 4]) -> Vec<f32> {
         let [n, c, y, x] = self.strides;
         let mut values = Vec::new();
@@ -562,7 +562,7 @@ impl Laid {
     }
 }
 
-/// Ways for a tensor to lie in memory.
+/// Memory layouts of a tensor.
 fn layouts([_, channels, height, width]: [usize; 4]) -> [[usize; 4]; 12] {
     let dense = [height * width * channels, 1, width * channels, channels];
     let plane = height * width;
@@ -615,7 +615,7 @@ fn images_may_lie_anywhere_in_memory() {
             let near = |strides: [usize; 4], channels: usize| strides[1] == 1 || channels == 1;
             for isa in Isa::all() {
                 for algorithm in Algorithm::ALL {
-                    // Winograd's algorithm takes channels that are neighbours.
+                    // Winograd's algorithm needs adjacent channels.
                     let takes =
                         near(of_input, geometry.inputs) && near(of_gradient, geometry.outputs);
                     if algorithm == Algorithm::Winograd && !takes {
@@ -632,7 +632,7 @@ fn images_may_lie_anywhere_in_memory() {
     }
 }
 
-/// Along lines and along the batch, of one pixel and of more, few columns and many.
+/// Tiles along lines and along the batch, windows of one pixel and of more, few columns and many.
 fn varied() -> [Geometry; 6] {
     [
         square(2, [17, 18], 7, 3, 1, 1),
@@ -726,7 +726,7 @@ fn assert_same_places(what: &str, found: &[f32], expected: &[f64]) {
 const PIXELS: [(f32, [usize; 2]); 3] =
     [(f32::NAN, [0, 0]), (f32::INFINITY, [3, 4]), (f32::NEG_INFINITY, [2, 1])];
 
-/// Where a pixel's channel lies in the last image.
+/// The index of a channel of a pixel in the last image.
 fn place([batch, channels, height, width]: [usize; 4], [row, column]: [usize; 2]) -> usize {
     let (row, column) = (row.min(height - 1), column.min(width - 1));
     (((batch - 1) * height + row) * width + column) * channels + channels / 2
@@ -758,7 +758,8 @@ fn what_is_not_finite_reaches_the_sums_that_have_it_and_no_others() {
                 if geometry.inputs > weights::FEW {
                     assert_same_places(&weights, &found.weight, &expected.weight);
                 } else {
-                    // The padding counts as zeros there, and 0 * NaN is NaN: in its own channel.
+                    // There the padding is multiplied as zeros, and 0 * NaN is NaN: in its own
+                    // channel.
                     let row = geometry.weight_len() / geometry.outputs;
                     for (index, value) in found.weight.iter().enumerate() {
                         let must = !expected.weight[index].is_finite();
@@ -775,7 +776,7 @@ fn what_is_not_finite_reaches_the_sums_that_have_it_and_no_others() {
 
 #[test]
 fn what_is_not_finite_stays_in_the_tiles_that_read_it() {
-    /// Outputs of a tile along an axis, and what it reads.
+    /// Outputs of a tile along an axis, and inputs that it reads.
     const TILE: usize = 4;
     const READ: usize = 6;
     let geometries = [
@@ -819,7 +820,7 @@ fn what_is_not_finite_stays_in_the_tiles_that_read_it() {
                         assert!(!value.is_finite() || !must, "{what}: {value} at {y}, {x}");
                     }
                 }
-                // The sums of the weights go over all tiles, and mix no channels.
+                // The sums of the weights are over all tiles, and do not mix channels.
                 let taps = geometry.taps();
                 for (index, value) in found.weight.iter().enumerate() {
                     let channel = index / taps % geometry.inputs;
@@ -947,8 +948,8 @@ fn no_kernel_reads_or_writes_beyond_its_tensors_and_scratch() {
     }
 }
 
-/// A result, with a bias and a residual that have these lengths, of two images of 3 x 3 pixels and four
-/// channels.
+/// Computes two images of 3 x 3 pixels and four channels, with a bias and a residual of these
+/// lengths.
 fn finish_with(algorithm: Algorithm, bias: usize, residual: usize) {
     let geometry = Geometry {
         batch: 2,
@@ -989,19 +990,19 @@ fn a_bias_and_a_residual_that_fit_are_taken() {
 }
 
 #[test]
-#[should_panic = "the residual is all there"]
+#[should_panic = "the residual is too short"]
 fn a_residual_that_is_too_short_is_refused() {
     finish_with(Algorithm::Direct, 8, 71);
 }
 
 #[test]
-#[should_panic = "the residual is all there"]
+#[should_panic = "the residual is too short"]
 fn a_residual_that_is_too_short_is_refused_by_winograd() {
     finish_with(Algorithm::Winograd, 8, 71);
 }
 
 #[test]
-#[should_panic = "the bias is all there"]
+#[should_panic = "the bias with its padding is too short"]
 fn a_bias_without_its_padding_is_refused() {
     finish_with(Algorithm::Direct, 4, 72);
 }
@@ -1071,7 +1072,8 @@ fn layers() -> Vec<([usize; 2], usize, usize, usize, usize)> {
     layers
 }
 
-/// A millisecond, or half of one: a core with AVX2 multiplies and adds 50 to 120 values in a nanosecond.
+/// A millisecond, or half of one: a core with AVX2 multiplies and adds 50 to 120 values in a
+/// nanosecond.
 const LONG: usize = 50_000_000;
 
 #[test]

@@ -1,34 +1,33 @@
-//! The two innermost loops: a tile of the result stays in registers while all that it is the sum of
-//! passes by.
+//! The two innermost loops: a tile of the result stays in registers until its sum is complete.
 //!
-//! Both multiply one value, spread over a vector, with a vector of neighbouring output channels. They
-//! differ in what is summed over: [`Dot`] sums over the channels (and the window) of a few positions,
-//! for the output and the gradient of the input; [`Outer`] sums over positions, for the gradient of
-//! the weights.
+//! Both multiply one value, broadcast to a vector, with a vector of neighboring output channels.
+//! They sum over different axes: [`Dot`] over the channels (and the window) of a few positions, for
+//! the output and the gradient of the input; [`Outer`] over positions, for the gradient of the
+//! weights.
 
 #![expect(clippy::needless_range_loop, reason = "a loop over registers names them by number")]
 
 use super::simd::{Kernel, Simd};
 
-/// A stretch of what a tile is the sum of.
+/// A contiguous part of the sum of a tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    /// Where its first value lies, from the tile's first row's start.
+    /// The offset of its first value from the start of the tile's first row.
     pub a: usize,
-    /// The row of the panel of weights it begins with.
+    /// Its first row in the panel of weights.
     pub b: usize,
-    /// How many values.
+    /// The number of values.
     pub k: usize,
 }
 
-/// What is done with a finished tile.
+/// The epilogue of a tile.
 #[derive(Clone, Copy)]
 pub struct Finish {
     /// Added to every row, one value per column of all vectors; none if null.
     pub bias: *const f32,
-    /// Added to the tile, lying as the output does; none if null.
+    /// Added to the tile, in the layout of the output; none if null.
     pub residual: *const f32,
-    /// Whether ReLU comes last.
+    /// Whether ReLU is applied last.
     pub relu: bool,
 }
 
@@ -38,7 +37,7 @@ pub struct Finish {
 /// # Safety
 ///
 /// All rows of all segments are in one allocation after `a`, `b` has a row of `NV` vectors for each
-/// value, `output` (and the residual) have `MR` rows of `columns` values, which nobody else uses.
+/// value, `output` (and the residual) have `MR` rows of `columns` values, which nothing else uses.
 pub struct Dot<'a, const MR: usize, const NV: usize> {
     pub segments: &'a [Segment],
     pub a: *const f32,
@@ -77,7 +76,8 @@ impl<const MR: usize, const NV: usize> Kernel for Dot<'_, MR, NV> {
                 }
             }
             let last = self.columns - (NV - 1) * S::LANES;
-            // Bodies so small that the compiler unrolls both loops, and the sums stay in registers.
+            // The bodies are so small that the compiler unrolls both loops and keeps the sums in
+            // registers.
             if last == S::LANES {
                 for r in 0..MR {
                     for j in 0..NV {
@@ -106,18 +106,18 @@ impl<const MR: usize, const NV: usize> Kernel for Dot<'_, MR, NV> {
 }
 
 impl Finish {
-    /// Nothing.
+    /// No epilogue.
     pub const NONE: Self = Self { bias: std::ptr::null(), residual: std::ptr::null(), relu: false };
 
     fn is_needed(&self) -> bool {
         !self.bias.is_null() || !self.residual.is_null() || self.relu
     }
 
-    /// Finishes a row, which was written a moment ago and is in the cache.
+    /// Applies the epilogue to a row, which was just written and is in the cache.
     ///
     /// # Safety
     ///
-    /// All of them have `columns` values.
+    /// The row, the bias and the residual have `columns` values.
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, output: *mut f32, row: usize, columns: usize) {
         unsafe {
@@ -141,14 +141,14 @@ impl Finish {
     }
 }
 
-/// Some positions in a row.
+/// Consecutive positions.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
-    /// Where the first position's values of `a` lie.
+    /// The offset in `a` of the first position's values.
     pub a: usize,
     /// The first position in `b`.
     pub b: usize,
-    /// How many positions.
+    /// The number of positions.
     pub length: usize,
 }
 
@@ -157,8 +157,8 @@ pub struct Run {
 ///
 /// # Safety
 ///
-/// Of all positions of all runs, `a` has `MR` values and `b` has `NV` vectors; `output` has `MR` rows
-/// of `NV` vectors, which nobody else uses and which are written before if they are added to.
+/// For all positions of all runs, `a` has `MR` values and `b` has `NV` vectors; `output` has `MR`
+/// rows of `NV` vectors, which nothing else uses and which are initialized if they are added to.
 pub struct Outer<'a, const MR: usize, const NV: usize> {
     pub runs: &'a [Run],
     pub a: *const f32,
@@ -167,7 +167,7 @@ pub struct Outer<'a, const MR: usize, const NV: usize> {
     pub b_step: usize,
     pub output: *mut f32,
     pub output_stride: usize,
-    /// Whether the output is added to.
+    /// Whether to add to the output.
     pub add: bool,
 }
 
@@ -210,8 +210,8 @@ impl<const MR: usize, const NV: usize> Kernel for Outer<'_, MR, NV> {
     }
 }
 
-/// Runs a tile of a number of rows and vectors that is known at run time only: `$make!(MR, NV)` is an
-/// expression for the kernel.
+/// Runs the kernel `$tile::<MR, NV> { fields }`, whose numbers of rows `MR` and of vectors `NV` are known
+/// only at run time.
 macro_rules! enter_tile {
     ($simd:ty, $rows:expr, $vectors:expr, $tile:ident { $($field:tt)* }) => {
         enter_tile!(@match $simd, $rows, $vectors, $tile, { $($field)* },

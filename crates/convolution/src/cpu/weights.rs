@@ -1,13 +1,13 @@
 //! The gradient of the weights and of the bias: sums over all positions of all images.
 //!
-//! A tile's rows are channels of the input at one place of the window, its columns output channels. A
-//! task packs a piece of the input and of the output's gradient that stays in its cache, once for all
-//! places of the window, adds up what each place finds there, and goes on to the next piece. Tasks
-//! differ in their images, in their channels of the input, or in those of the output; sums over
-//! different images are added up in the end, in one order.
+//! The rows of a tile are input channels at one position of the window, its columns are output
+//! channels. A task packs a piece of the input and of the output's gradient that stays in its
+//! cache, once for all positions of the window. It adds the products of each position, and
+//! continues with the next piece. Tasks differ in their images, in their input channels, or in
+//! their output channels; sums over different images are added at the end, in a fixed order.
 //!
-//! With few channels a tile would have few rows. There, all values of a line of the window are rows:
-//! they are neighbours in memory as they are.
+//! With few input channels a tile would have few rows. Then all values of a line of the window are
+//! rows: they are adjacent in memory.
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -22,8 +22,7 @@ use super::{
     tile::{Outer, Run, enter_tile},
 };
 
-/// Where a gradient of weights is written: `[output][input][tap]`, with the distance from one to the
-/// next.
+/// The layout of a gradient of weights: the strides of `[output][input][tap]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub output: usize,
@@ -32,48 +31,49 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Of the weights of a convolution.
+    /// The layout of the weights of a convolution.
     pub fn of(geometry: &Geometry) -> Self {
         Self { output: geometry.inputs * geometry.taps(), input: geometry.taps(), tap: 1 }
     }
 }
 
-/// Up to this many channels, a line of the window makes the rows.
+/// Up to this many input channels, the rows of a tile are a line of the window.
 pub const FEW: usize = 4;
 
 /// Values of a piece: a quarter of a megabyte.
 const PIECE: usize = 1 << 16;
 
-/// Multiplications below which a task is not worth its own, and the tasks that are enough.
+/// The fewest multiplications that justify a task, and the number of tasks that is enough.
 const TASK: usize = 1 << 19;
 const TASKS: usize = 32;
 
-/// Which part of the images a piece is.
+/// A part of the images.
 #[derive(Clone, Debug)]
 struct Piece {
     images: Range<usize>,
     rows: Range<usize>,
 }
 
-/// How the sums are cut into tasks: by shape, never by the number of threads.
+/// How the sums are divided into tasks: by shape, never by the number of threads.
 #[derive(Clone, Debug)]
 pub struct Plan {
     geometry: Geometry,
     axes: [Axis; 2],
     isa: Isa,
     panels: Panels,
-    /// Whether a line of the window makes the rows.
+    /// Whether the rows of a tile are a line of the window.
     lines: bool,
     pieces: Vec<Piece>,
     splits: usize,
-    /// Channels of the input, by task.
+    /// Input channels of each task.
     inputs: Vec<Range<usize>>,
-    /// Panels of output channels, by task.
+    /// Panels of output channels of each task.
     outputs: Vec<Range<usize>>,
 }
 
-/// Tasks of a sum `[inputs x outputs]` over positions, for each of some places: how the images, the
-/// inputs and the panels of outputs are split, so that least is packed, at a cost, and summed up twice.
+/// Divides a sum `[inputs x outputs]` over positions, for each of `places`, into tasks. Returns the
+/// numbers of splits of the images, the inputs and the panels of outputs with the lowest total cost
+/// of packing, which costs `packing` per value, and of adding partial sums.
 pub fn blocks(
     [inputs, outputs]: [usize; 2],
     panels: usize,
@@ -100,7 +100,7 @@ pub fn blocks(
         }
     }
     if best.0 == usize::MAX {
-        // As many as there are.
+        // As many tasks as possible.
         let last = |most: usize| powers(most).last().unwrap_or(1);
         return [last(most_splits), last(inputs / 16), last(panels)];
     }
@@ -108,7 +108,7 @@ pub fn blocks(
 }
 
 impl Plan {
-    /// For a convolution.
+    /// Creates the plan for a convolution.
     pub fn new(geometry: &Geometry, isa: Isa) -> Self {
         let isa = isa.for_row(geometry.outputs);
         let panels = Panels::new(geometry.outputs, isa);
@@ -123,7 +123,7 @@ impl Plan {
             [geometry.taps() * if lines { geometry.inputs } else { 1 }, 1],
             lines_of_batch,
         );
-        // Values of a line, of a task's channels.
+        // Values of a line for the channels of a task.
         let line = geometry.outputs.div_ceil(down) * width
             + geometry.inputs.div_ceil(across) * geometry.size[1] * geometry.stride[0];
         let rows = (PIECE / line.max(1)).clamp(1, (lines_of_batch / splits).max(1));
@@ -149,7 +149,7 @@ impl Plan {
         }
     }
 
-    /// In how many tasks.
+    /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.splits * self.inputs.len() * self.outputs.len()
     }
@@ -170,10 +170,10 @@ impl Plan {
         let geometry = &self.geometry;
         let Geometry { inputs, outputs, .. } = *geometry;
         let taps = geometry.taps();
-        assert_eq!(weights.len(), geometry.weight_len(), "the weights' gradient has a place");
+        assert_eq!(weights.len(), geometry.weight_len(), "`weights` must fit the gradient");
         assert!(
             bias.as_ref().is_none_or(|bias| bias.len() == outputs),
-            "the bias's gradient has a place"
+            "`bias` must fit the gradient of the bias"
         );
         if self.pieces.is_empty() {
             weights.fill(MaybeUninit::new(0.0));
@@ -181,7 +181,7 @@ impl Plan {
             return;
         }
         let columns = self.panels.padded();
-        // Of each split: all weights, then the bias.
+        // For each split: all weights, then the bias.
         let size = (taps * inputs + 1) * columns;
         with_scratch(self.splits * size, |partial| {
             let shared = Shared::new(partial);
@@ -198,8 +198,8 @@ impl Plan {
                     gradient,
                     bias: bias.is_some() && across == 0,
                 };
-                // SAFETY: the split's part of the scratch; no other task has the same rows and columns
-                // of it. `isa` is one that the processor has.
+                // SAFETY: `sums` is the split's part of the scratch buffer; no other task has the
+                // same rows and columns of it. The processor has the instructions of `isa`.
                 unsafe {
                     let sums = shared.at(part * size);
                     with_isa!(self.isa, S => task.run::<S>(sums));
@@ -233,10 +233,11 @@ impl Plan {
     }
 }
 
-/// Channels of the input that a task puts together.
+/// Input channels whose sums a task adds.
 const BLOCK: usize = 16;
 
-/// The sums of some inputs, `[tap][input][output]`, as `fill` finds them, in the layout of the weights.
+/// Writes all sums in the layout of the weights. `fill` computes those of some inputs,
+/// `[tap][input][output]`.
 pub fn add_up(
     taps: usize,
     inputs: usize,
@@ -256,8 +257,8 @@ pub fn add_up(
             let to = |output: usize, input: usize, tap: usize| {
                 output * layout.output + input * layout.input + tap * layout.tap
             };
-            // SAFETY: a task writes the weights of its own inputs; all are written once; `isa` is one
-            // that the processor has.
+            // SAFETY: a task writes the weights of its own inputs; all are written once; the
+            // processor has the instructions of `isa`.
             unsafe {
                 if layout.output == 1 {
                     for (tap, input) in
@@ -281,11 +282,11 @@ pub fn add_up(
     });
 }
 
-/// From `[tap][input][output]` to weights whose inputs and taps are neighbours.
+/// Copies sums `[tap][input][output]` to weights whose inputs and taps are adjacent.
 ///
 /// # Safety
 ///
-/// All of them are there.
+/// All sums and all weights exist.
 struct Unpack {
     sums: *const f32,
     inputs: usize,
@@ -302,7 +303,7 @@ impl Kernel for Unpack {
     unsafe fn run<S: Simd>(self) {
         let Self { sums, inputs, outputs, taps, to, layout } = self;
         unsafe {
-            // Pairs of an input and a tap, which are neighbours in the weights.
+            // Pairs of an input and a tap, which are adjacent in the weights.
             let pairs = inputs * taps;
             for first in (0..outputs).step_by(8) {
                 let columns = (outputs - first).min(8);
@@ -349,27 +350,27 @@ struct Task<'a> {
     bias: bool,
 }
 
-/// What a task adds to: `[tap][input][column]`, then the bias, of all columns.
+/// The sums that a task adds to: `[tap][input][column]`, then the bias, for all columns.
 #[derive(Clone, Copy)]
 struct Sums {
     start: *mut f32,
-    /// Whether there is something already.
+    /// Whether they contain earlier sums.
     add: bool,
 }
 
-/// A piece of the output's gradient: of each panel, the vectors of all positions.
+/// A piece of the output's gradient: for each panel, the vectors of all positions.
 struct Gradient<'a> {
     values: &'a [f32],
     positions: usize,
-    /// From one image, row, column to the next.
+    /// Strides of images, rows and columns.
     strides: [usize; 3],
 }
 
 impl Task<'_> {
     /// # Safety
     ///
-    /// `sums` has `taps * inputs + 1` rows of all columns; the rows of this task's inputs and, if it is
-    /// asked for, of the bias are its own, in the columns of its outputs.
+    /// `sums` has `taps * inputs + 1` rows of all columns; the rows of this task's inputs and, if
+    /// it is wanted, of the bias belong to this task alone, in the columns of its outputs.
     unsafe fn run<S: Simd>(&self, sums: *mut f32) {
         let Plan { axes: [y, x], lines, .. } = self.plan;
         let most = |of: &dyn Fn(&Piece) -> usize| self.pieces.iter().map(of).max().unwrap_or(0);
@@ -403,7 +404,7 @@ impl Task<'_> {
         });
     }
 
-    /// The columns of the task, with those that fill up vectors.
+    /// The columns of the task, padded to whole vectors.
     fn columns(&self) -> Range<usize> {
         let Plan { panels, isa, .. } = self.plan;
         let last = panels.get(self.outputs.end - 1);
@@ -419,7 +420,7 @@ impl Task<'_> {
 
     /// # Safety
     ///
-    /// The gradient's values are a scratch that is long enough.
+    /// The gradient's values are a scratch buffer that is long enough.
     unsafe fn pack_gradient<S: Simd>(&self, piece: &Piece, to: &mut Gradient) {
         let [image_stride, channel, row_stride, column_stride] = self.gradient.strides;
         let [_, x] = &self.plan.axes;
@@ -435,7 +436,7 @@ impl Task<'_> {
                         + (i * to.strides[0] + r * to.strides[1]) * width;
                     let from = &self.gradient.values[from..];
                     let last = (x.grid - 1) * column_stride + (columns - 1) * channel;
-                    assert!(from.len() > last, "the gradient is all there");
+                    assert!(from.len() > last, "the gradient is too short");
                     unsafe {
                         S::enter(CopyRow {
                             from: from.as_ptr(),
@@ -453,11 +454,11 @@ impl Task<'_> {
         }
     }
 
-    /// Tiles of the same rows, of all panels of the task.
+    /// Runs the tiles of the same rows for all panels of the task.
     ///
     /// # Safety
     ///
-    /// All runs lie within what `a` and the gradient have.
+    /// All runs are within `a` and the gradient.
     unsafe fn tiles<S: Simd>(
         &self,
         rows: Range<usize>,
@@ -490,14 +491,14 @@ impl Task<'_> {
         }
     }
 
-    /// How many rows tiles of these have.
+    /// Divides these rows into tiles.
     fn rows<S: Simd>(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<S> {
         let vectors = self.plan.panels.get(self.outputs.start).vectors;
         let most = outer_rows::<S>(vectors);
         split(rows, rows.div_ceil(most))
     }
 
-    /// With the values of a line of the window for rows.
+    /// Runs tiles whose rows are the values of a line of the window.
     ///
     /// # Safety
     ///
@@ -518,7 +519,7 @@ impl Task<'_> {
         let mut to = packed.chunks_exact_mut(line * depth);
         for image in piece.images.clone() {
             for row in read.clone() {
-                let to = to.next().expect("a line has a place");
+                let to = to.next().expect("the buffer holds all lines");
                 let from = &self.input.values[image * image_stride + row * row_stride..];
                 to.fill(0.0);
                 for (column, to) in
@@ -555,9 +556,9 @@ impl Task<'_> {
         }
     }
 
-    /// With the channels of a place of the window for rows. Images are innermost in the packed order,
-    /// and with a stride the columns that one place of the window touches lie together: both make runs
-    /// long.
+    /// Runs tiles whose rows are the channels at one position of the window. Images are innermost
+    /// in the packed order, and with a stride the columns that one position of the window reads are
+    /// adjacent: both make runs long.
     ///
     /// # Safety
     ///
@@ -591,7 +592,7 @@ impl Task<'_> {
                         + self.inputs.start * channel;
                     let from = &self.input.values[from..];
                     let last = (count - 1) * x.step * column_stride + (depth - 1) * channel;
-                    assert!(from.len() > last, "the input is all there");
+                    assert!(from.len() > last, "the input is too short");
                     let at = (r * line + first * phase) * images + i;
                     for rows in self.rows::<S>(depth) {
                         let width = rows.len();
@@ -647,9 +648,9 @@ impl Task<'_> {
     ///
     /// # Safety
     ///
-    /// The last row of the sums is this task's own.
+    /// The last row of the sums belongs to this task alone.
     unsafe fn bias<S: Simd>(&self, gradient: &Gradient, sums: Sums) {
-        // Rows that all read a one.
+        // A row whose values are all one.
         let geometry = &self.plan.geometry;
         let row = geometry.taps() * geometry.inputs;
         let run = Run { a: 0, b: 0, length: gradient.positions };
@@ -664,11 +665,12 @@ fn overlap(a: Range<usize>, b: &Range<usize>) -> Range<usize> {
     start..a.end.min(b.end).max(start)
 }
 
-/// Copies `columns` neighbouring channels of `count` pixels to rows of `width` values, the rest zeros.
+/// Copies `columns` neighboring channels of `count` pixels to rows of `width` values, the rest
+/// zeros.
 ///
 /// # Safety
 ///
-/// All of them are there.
+/// All of these channels and rows exist.
 struct CopyRow {
     from: *const f32,
     step: usize,

@@ -1,25 +1,25 @@
-//! Winograd's convolution F(4 x 4, 3 x 3): fewer multiplications for windows of 3 x 3 that move one pixel
-//! at a time.
+//! Winograd's convolution F(4 x 4, 3 x 3): fewer multiplications for 3 x 3 windows with stride 1.
 //!
-//! A tile of 4 x 4 outputs depends on 6 x 6 inputs. Both are seen as polynomials: their product is found
-//! from its values at enough points, of which two axes need 6 x 6 = 36, where the window itself takes
-//! 4 x 4 x 9 = 144 multiplications. The points are 0, 1, -1, 2, -2 and infinity, with which the
-//! transforms are sums with small factors:
+//! A tile of 4 x 4 outputs depends on 6 x 6 inputs. The window and the inputs are treated as
+//! polynomials: their product is computed from its values at enough points. Two axes need 6 x 6 =
+//! 36 points and so 36 multiplications, whereas the window itself takes 4 x 4 x 9 = 144. The points
+//! are 0, 1, -1, 2, -2 and infinity, for which the transforms are sums with small factors:
 //!
 //! ```text
 //! output = A' [ (G window G') . (B' input B) ] A        . multiplies element by element
 //! ```
 //!
-//! Lavin and Gray, [Fast Algorithms for Convolutional Neural Networks](https://arxiv.org/abs/1509.09308)
-//! (2016), section 4.3. For each of the 36 points the products over all channels are one matrix product,
-//! `[tiles, inputs] x [inputs, outputs]`, which the same tiles of registers compute as everywhere else.
+//! Lavin and Gray, [Fast Algorithms for Convolutional Neural
+//! Networks](https://arxiv.org/abs/1509.09308) (2016), section 4.3. For each of the 36 points the
+//! products over all channels are one matrix product, `[tiles, inputs] x [inputs, outputs]`, with
+//! the same register tiles as in the other kernels.
 //!
-//! The price is accuracy: the factors are up to 8, and differences of large numbers lose digits. The
-//! error is about ten times that of the direct sum, 1e-5 of the largest value. A NaN or an infinity
-//! reaches all outputs of the tiles that read it.
+//! The algorithm is less accurate: the factors are up to 8, and differences of large numbers lose
+//! digits. The error is about ten times that of the direct sum, 1e-5 of the largest value. A NaN or
+//! an infinity reaches all outputs of the tiles that read it.
 //!
-//! The gradient of the input is the same with the window turned around. That of the weights goes
-//! backward through the three transforms.
+//! The gradient of the input is the same convolution with the flipped window. The gradient of the
+//! weights goes backward through the three transforms.
 
 #![expect(clippy::needless_range_loop, reason = "a loop over registers names them by number")]
 
@@ -37,15 +37,15 @@ use super::{
     weights::{self, Layout},
 };
 
-/// Outputs of a tile along an axis, inputs, and points.
+/// Outputs of a tile along an axis, its inputs and points along an axis, and all points.
 const TILE: usize = 4;
 const POINTS: usize = 6;
 const ALL_POINTS: usize = POINTS * POINTS;
 
-/// Values of a task's transformed tiles: what a core's second cache holds.
+/// Values of a task's transformed tiles: as many as a core's second-level cache holds.
 const BUDGET: usize = 1 << 18;
 
-/// Tiles of a task: multiples of the rows of a tile of registers.
+/// Tiles of a task: multiples of the rows of a register tile.
 const STEP: usize = 12;
 const GROUP: Range<usize> = 24..48;
 const FEWEST: usize = 2;
@@ -67,7 +67,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The output, if it is one that Winograd's algorithm computes.
+    /// The output, if Winograd's algorithm can compute it.
     pub fn forward(geometry: &Geometry) -> Option<Self> {
         let fits = geometry.kernel == [3, 3] && geometry.stride == [1, 1];
         fits.then_some(Self {
@@ -98,13 +98,13 @@ impl Problem {
         Tiles { down, across, total: self.batch * down * across }
     }
 
-    /// Whether it takes less time than the direct sum, by the multiplications of both and the values
-    /// that are transformed.
+    /// Whether it takes less time than the direct sum, estimated from the multiplications of both
+    /// and the number of values that are transformed.
     pub fn wins(&self) -> bool {
         let tiles = self.tiles().total;
         let pixels = self.batch * self.target[0] * self.target[1];
         let direct = 9 * pixels * self.depth * self.columns;
-        // Of a padded image, what the window does not touch.
+        // The direct sum needs no multiplications where the window is outside a padded image.
         let [touched_down, touched_across] =
             self.target.map(|size| 1.0 - 2.0 / (3.0 * size as f64));
         let direct = direct as f64 * touched_down * touched_across;
@@ -115,15 +115,15 @@ impl Problem {
     }
 }
 
-/// What the transforms of one channel of a tile, and of one pair of channels of the weights, cost in
-/// multiplications.
+/// The costs, in multiplications, of the transforms of one channel of a tile, and of one pair of
+/// channels of the weights.
 const TRANSFORM: usize = 256;
 const WEIGHT: usize = 512;
 
-/// What the sums of one pair of channels cost that make the gradient of the weights.
+/// The cost of the sums for the gradient of the weights, for one pair of channels.
 const WEIGHT_SUM: usize = 1100;
 
-/// The tiles of a batch, those of the first image first.
+/// The tiles of a batch, image by image.
 #[derive(Clone, Copy)]
 struct Tiles {
     down: usize,
@@ -139,7 +139,7 @@ impl Tiles {
     }
 }
 
-/// Transformed weights take this many times the place of the packed ones.
+/// The length of the transformed weights, in values.
 pub fn weights_len(panels: Panels, depth: usize) -> usize {
     ALL_POINTS * panels.len(depth)
 }
@@ -156,8 +156,8 @@ pub fn transform_weights(packed: &[f32], depth: usize, panels: Panels, isa: Isa,
         let from = panels.start(index, 9 * depth);
         let start = panels.start(index, depth);
         let rows = block * 16..((block + 1) * 16).min(depth);
-        // SAFETY: a task reads and writes the rows of its own block, in its panel; `isa` is one that
-        // the processor has.
+        // SAFETY: a task reads and writes the rows of its own block, in its panel; the processor
+        // has the instructions of `isa`.
         unsafe {
             with_isa!(isa, S => S::enter(TransformWeights {
                 from: packed.as_ptr().add(from + rows.start * width),
@@ -170,7 +170,7 @@ pub fn transform_weights(packed: &[f32], depth: usize, panels: Panels, isa: Isa,
     });
 }
 
-/// How a problem is cut into tasks: by its shape, never by the number of threads.
+/// How a problem is divided into tasks: by its shape, never by the number of threads.
 #[derive(Clone, Debug)]
 pub struct Plan {
     problem: Problem,
@@ -181,7 +181,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For a problem.
+    /// Creates the plan for a problem.
     pub fn new(problem: Problem, isa: Isa) -> Self {
         let isa = isa.for_row(problem.columns);
         let panels = Panels::new(problem.columns, isa);
@@ -192,12 +192,12 @@ impl Plan {
         let work = ALL_POINTS * tiles * problem.depth * problem.columns;
         let wanted = (work / TASK).clamp(1, TASKS);
         let chunks = wanted.div_ceil(groups).clamp(1, panels.count());
-        // Smaller ones, for one small image, where there are not enough panels.
+        // Smaller groups for one small image, if there are not enough panels.
         let groups = wanted.div_ceil(chunks).clamp(groups, tiles.div_ceil(FEWEST).max(groups));
         Self { problem, panels, isa, groups, chunks }
     }
 
-    /// In how many tasks.
+    /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.groups * self.chunks
     }
@@ -207,11 +207,11 @@ impl Plan {
         (self.panels, self.isa)
     }
 
-    /// Computes it: `target` is `[batch, height, width, columns]`, every value of which is written.
+    /// Computes the result. It writes every value of `target`, `[batch, height, width, columns]`.
     ///
     /// # Panics
     ///
-    /// If a slice is too short, or the source's channels are not neighbours in memory.
+    /// If a slice is too short, or the source's channels are not adjacent in memory.
     pub fn run(
         &self,
         source: Source,
@@ -221,8 +221,8 @@ impl Plan {
     ) {
         let Problem { batch, depth, columns, source: [height, width], target: size, .. } =
             self.problem;
-        assert_eq!(target.len(), batch * size[0] * size[1] * columns, "the result has a place");
-        assert!(weights.len() >= weights_len(self.panels, depth), "all weights are transformed");
+        assert_eq!(target.len(), batch * size[0] * size[1] * columns, "wrong length of `target`");
+        assert!(weights.len() >= weights_len(self.panels, depth), "`weights` is too short");
         source.assert_channels_last([batch, depth, height, width]);
         finish.assert_fits(self.panels, target.len());
         let target = Shared::uninit(target);
@@ -231,8 +231,8 @@ impl Plan {
             let (group, chunk) = (task / self.chunks, task % self.chunks);
             let group = split(tiles.total, self.groups).nth(group).unwrap_or(0..0);
             let panels = split(self.panels.count(), self.chunks).nth(chunk).unwrap_or(0..0);
-            // SAFETY: `isa` is one that the processor has; the slices are long enough, as checked above;
-            // no other task has the same tiles and panels.
+            // SAFETY: the processor has the instructions of `isa`; the slices are long enough, as
+            // checked above; no other task has the same tiles and panels.
             unsafe {
                 with_isa!(self.isa, S => self.task::<S>(group, panels, source, weights, target, finish));
             }
@@ -241,7 +241,7 @@ impl Plan {
 
     /// # Safety
     ///
-    /// As [`run`](Self::run) makes sure.
+    /// As [`run`](Self::run) ensures.
     unsafe fn task<S: Simd>(
         &self,
         group: Range<usize>,
@@ -326,13 +326,13 @@ impl Plan {
     }
 }
 
-/// How transformed tiles lie: of each point all tiles, of each tile all channels.
+/// The layout of transformed tiles, `[point][tile][channel]`.
 #[derive(Clone, Copy)]
 struct Transformed {
-    /// From one tile to the next, with what fills up a vector.
+    /// Stride of the tiles: their channels, padded to whole vectors.
     tile: usize,
-    /// From one point to the next: no power of two, for all points are written at a time, and would
-    /// fall into the same few sets of the cache.
+    /// Stride of the points: not a power of two, because all points are written at the same time
+    /// and would map to the same few sets of the cache.
     point: usize,
 }
 
@@ -347,13 +347,13 @@ impl Transformed {
     }
 }
 
-/// The 6 x 6 pixels that a tile reads, or the 4 x 4 that it is made of, less what lies outside.
+/// The 6 x 6 pixels that a tile reads, or its 4 x 4 pixels, without those outside the image.
 #[derive(Clone, Copy)]
 struct Window {
     /// The first pixel inside.
     start: *const f32,
     strides: [usize; 2],
-    /// The pixels inside, down and across.
+    /// The ranges of the pixels inside, down and across.
     down: [usize; 2],
     across: [usize; 2],
 }
@@ -489,7 +489,7 @@ unsafe fn weight_window<S: Simd>(u: [S::Vector; POINTS]) -> [S::Vector; 3] {
     }
 }
 
-/// Transforms the windows of `length` neighbouring weights.
+/// Transforms the windows of `length` neighboring weights.
 ///
 /// # Safety
 ///
@@ -530,7 +530,8 @@ impl Kernel for TransformWeights {
 ///
 /// # Safety
 ///
-/// The window's pixels inside have `depth` channels, `to` has them, filled up to a vector, at each point.
+/// The window's pixels inside have `depth` channels; `to` has as many, padded to whole vectors, at
+/// each point.
 struct TransformInput {
     window: Window,
     depth: usize,
@@ -586,7 +587,7 @@ impl Kernel for TransformInput {
     }
 }
 
-/// A column of a window, zeros where it lies outside.
+/// A column of a window, with zeros outside the image.
 #[inline(always)]
 unsafe fn load_column<S: Simd, const N: usize>(
     window: &Window,
@@ -656,8 +657,8 @@ impl Kernel for TransformGradient {
 ///
 /// # Safety
 ///
-/// `from` has the columns, filled up to a vector, at each point; `to` (and the residual) have them at
-/// each pixel.
+/// `from` has the columns, padded to whole vectors, at each point; `to` (and the residual) have
+/// them at each pixel.
 struct TransformOutput {
     from: *const f32,
     point: usize,
@@ -719,7 +720,7 @@ impl Kernel for TransformOutput {
     }
 }
 
-/// How the gradient of the weights is cut into tasks.
+/// How the gradient of the weights is divided into tasks.
 #[derive(Clone, Debug)]
 pub struct WeightPlan {
     geometry: Geometry,
@@ -733,7 +734,7 @@ pub struct WeightPlan {
 }
 
 impl WeightPlan {
-    /// For a convolution that [`Problem::forward`] takes.
+    /// Creates the plan for a convolution that [`Problem::forward`] supports.
     pub fn new(geometry: &Geometry, isa: Isa) -> Option<Self> {
         let problem = Problem::forward(geometry)?;
         let isa = isa.for_row(geometry.outputs);
@@ -759,7 +760,7 @@ impl WeightPlan {
         })
     }
 
-    /// In how many tasks.
+    /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.splits * self.inputs.len() * self.outputs.len()
     }
@@ -782,7 +783,7 @@ impl WeightPlan {
     ///
     /// # Panics
     ///
-    /// If a slice is too short, or channels are not neighbours in memory.
+    /// If a slice is too short, or channels are not adjacent in memory.
     pub fn run(
         &self,
         input: Source,
@@ -791,7 +792,7 @@ impl WeightPlan {
         layout: Layout,
     ) {
         let Geometry { batch, inputs, outputs, size, output, .. } = self.geometry;
-        assert_eq!(weights.len(), 9 * inputs * outputs, "the weights' gradient has a place");
+        assert_eq!(weights.len(), 9 * inputs * outputs, "`weights` must fit the gradient");
         input.assert_channels_last([batch, inputs, size[0], size[1]]);
         gradient.assert_channels_last([batch, outputs, output[0], output[1]]);
         let Some(problem) = Problem::forward(&self.geometry) else { return };
@@ -805,8 +806,8 @@ impl WeightPlan {
                 let (part, down) = (task / self.outputs.len(), task % self.outputs.len());
                 let tiles = split(tiles.total, self.splits).nth(part).unwrap_or(0..0);
                 let (inputs, panels) = (self.inputs[across].clone(), self.outputs[down].clone());
-                // SAFETY: `isa` is one that the processor has; no other task has the same inputs and
-                // panels of the split's sums.
+                // SAFETY: the processor has the instructions of `isa`; no other task has the same
+                // inputs and panels of the split's sums.
                 unsafe {
                     let sums = shared.at(part * size);
                     with_isa!(self.isa, S => self.task::<S>(problem, tiles, inputs, panels, input, gradient, sums));
@@ -814,8 +815,9 @@ impl WeightPlan {
             });
             let partial: Vec<&[f32]> = partial.chunks_exact(size).collect();
             weights::add_up(9, inputs, outputs, weights, layout, self.isa, |block, sums| {
-                // SAFETY: `isa` is one that the processor has; the parts have all points of all inputs
-                // and columns, the sums nine taps of the block's inputs and all outputs.
+                // SAFETY: the processor has the instructions of `isa`; the parts have all points of
+                // all inputs and columns, and `sums` has nine taps of the block's inputs and all
+                // outputs.
                 unsafe {
                     with_isa!(self.isa, S => S::enter(TransformSums {
                         parts: &partial,
@@ -832,7 +834,7 @@ impl WeightPlan {
 
     /// # Safety
     ///
-    /// As [`run`](Self::run) makes sure.
+    /// As [`run`](Self::run) ensures.
     #[expect(clippy::too_many_arguments)]
     unsafe fn task<S: Simd>(
         &self,
@@ -919,11 +921,11 @@ impl WeightPlan {
     }
 }
 
-/// Adds up the parts of some inputs, and transforms them to nine taps: `[tap][input][output]`.
+/// Adds the parts of some inputs, and transforms the sums to nine taps: `[tap][input][output]`.
 ///
 /// # Safety
 ///
-/// All parts have all points; there is a place for the result.
+/// All parts have all points; there is space for the result.
 struct TransformSums<'a> {
     parts: &'a [&'a [f32]],
     point: usize,

@@ -12,8 +12,7 @@ use crate::record::{
     Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight,
 };
 
-/// At most this many are shown.
-const MISTAKES: usize = 48;
+/// At most this many filters are shown.
 const FILTERS: usize = 64;
 
 /// A longer table of weights is collapsed.
@@ -182,7 +181,7 @@ fn tested(test: &TestReport) -> Markup {
         @if !test.mistakes.is_empty() {
             h3 { "Mistakes with the highest confidence" }
             ul.mistakes {
-                @for mistake in test.mistakes.iter().take(MISTAKES) {
+                @for mistake in &test.mistakes {
                     li { (picture(mistake, &test.classes)) }
                 }
             }

@@ -13,9 +13,10 @@ use super::{
 
 /// The average of each window.
 ///
-/// Of a tensor `[batch, channels, height, width]` in an order, in which the output is, too. A window
-/// is divided by the positions it has: with `include_padding` those in the padding (as zeros) and in
-/// the image, without only those in the image; beyond the padding, where `ceil` leads, are none.
+/// The tensor is `[batch, channels, height, width]` in memory order `order`, and so is the output.
+/// The sum of a window is divided by the number of its positions: with `include_padding` those in
+/// the image and in the padding (as zeros), without it only those in the image. Positions beyond
+/// the padding, which `ceil` allows, never count.
 pub fn average(
     input: &[f32],
     shape: [usize; 4],
@@ -26,7 +27,8 @@ pub fn average(
     forward(input, Planes::of(shape, order), &Averages::of(shape, pool, include_padding))
 }
 
-/// The gradient of [`average`]'s input, of this shape, given that of its output.
+/// The gradient of the input of [`average`], which has this shape, given the gradient of its
+/// output.
 pub fn average_backward(
     output_grad: &[f32],
     shape: [usize; 4],
@@ -49,7 +51,8 @@ pub fn adaptive_average(
     forward(input, Planes::of(shape, order), &Averages::adaptive(shape, size))
 }
 
-/// The gradient of [`adaptive_average`]'s input, of this shape, given that of its output.
+/// The gradient of the input of [`adaptive_average`], which has this shape, given the gradient of
+/// its output.
 pub fn adaptive_average_backward(
     output_grad: &[f32],
     shape: [usize; 4],
@@ -82,8 +85,8 @@ impl Averages {
         [self.windows[0].len(), self.windows[1].len()]
     }
 
-    /// The same in two steps, if there are tall windows: sums of parts of windows, and the averages of
-    /// those.
+    /// The same in two steps, if there are tall windows: sums of parts of windows, and the averages
+    /// from these sums.
     fn split(&self, width: usize) -> Option<[Self; 2]> {
         let [rows, columns] = &self.windows;
         if rows.ranges.iter().all(|window| window.len() <= TALL) {
@@ -105,7 +108,7 @@ impl Averages {
     }
 }
 
-/// A window of more rows than this is summed up in parts: one large image is then work for many tasks.
+/// A window of more rows than this is summed in parts, so that one large image gives many tasks.
 const TALL: usize = 32;
 const PART: usize = 8;
 
@@ -145,7 +148,7 @@ fn backward(output_grad: &[f32], image: Planes, averages: &Averages) -> Vec<f32>
     let output = image.with_size(averages.size());
     assert_eq!(output_grad.len(), output.elements(), "the gradient's shape");
     let [rows, columns] = &averages.windows;
-    // A position's gradient is the sum over the windows that it is in.
+    // A position's gradient is the sum over the windows that contain it.
     let windows = [rows.transposed(image.height), columns.transposed(image.width)];
     let [heights, widths] = &averages.counts;
     let widths: Vec<_> =
@@ -156,7 +159,7 @@ fn backward(output_grad: &[f32], image: Planes, averages: &Averages) -> Vec<f32>
     })
 }
 
-/// `counts` of the rows and of every value of a line.
+/// `counts` are those of the rows and of every value of a line.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn backward_rows(
     output_grad: &[f32],
@@ -173,7 +176,7 @@ fn backward_rows(
         let (part, rest) = values.split_at_mut(rows.len() * image.line());
         values = rest;
 
-        // What every window gives each of its positions.
+        // The gradient that every window passes to each of its positions.
         let covering = windows.ranges[rows.start].start..windows.ranges[rows.end - 1].end;
         shares.clear();
         for row in covering.clone() {

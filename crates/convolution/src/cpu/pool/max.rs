@@ -13,7 +13,7 @@ use super::{
 
 /// The largest value of each window, or NaN if there is one. The padding is never the largest.
 ///
-/// Of a tensor `[batch, channels, height, width]` in an order, in which the output is, too.
+/// The tensor is `[batch, channels, height, width]` in memory order `order`, and so is the output.
 pub fn max(input: &[f32], shape: [usize; 4], order: Order, pool: &Pool2d) -> Vec<f32> {
     let image = Planes::of(shape, order);
     assert_eq!(input.len(), image.elements(), "the input's shape");
@@ -42,10 +42,10 @@ fn forward_rows(
     }
 }
 
-/// The gradient of [`max`]'s input, of this shape, given that of its output.
+/// The gradient of the input of [`max`], which has this shape, given the gradient of its output.
 ///
 /// A window's gradient goes to its largest value: to the first of equal ones, to the last NaN if
-/// there is any, as in PyTorch. Gradients of windows that overlap add up.
+/// there is any, as in PyTorch. Gradients of windows that overlap are added.
 pub fn max_backward(
     input: &[f32],
     output_grad: &[f32],
@@ -67,7 +67,7 @@ pub fn max_backward(
     })
 }
 
-/// `covering` has the windows that every row and every column is in.
+/// `covering` has, for every row and every column, the windows that contain it.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn backward_rows(
     [input, output_grad]: [&[f32]; 2],
@@ -110,11 +110,11 @@ fn backward_rows(
     }
 }
 
-/// Pixels of fewer values are too short for [`Found::gather`].
+/// Pixels with fewer values are too short for [`Found::gather`].
 const SHORT: usize = 8;
 
-/// Adds every gradient to its winner's, of which those in this part of the plane, from `first` on,
-/// are written.
+/// Adds every gradient to that of its winner, but only for winners in this part of the plane, which
+/// starts at `first`.
 fn scatter(winners: &[i32], gradients: &[f32], first: usize, part: &mut [MaybeUninit<f32>]) {
     // The part is small enough to stay in the cache.
     part.fill(MaybeUninit::new(0.0));
@@ -129,16 +129,17 @@ fn scatter(winners: &[i32], gradients: &[f32], first: usize, part: &mut [MaybeUn
 
 /// The winners and gradients of some rows of windows.
 struct Found<'a> {
-    /// The first row's number.
+    /// The index of the first row.
     first: usize,
-    /// How many values a row has.
+    /// The number of values of a row.
     line: usize,
     winners: &'a [i32],
     gradients: &'a [f32],
 }
 
 impl Found<'_> {
-    /// Writes a row of the image: for every value the gradients of the windows that it won.
+    /// Writes a row of the image: for every value the sum of the gradients of the windows whose
+    /// winner it is.
     #[inline(always)]
     fn gather(
         &self,
@@ -172,8 +173,8 @@ impl Found<'_> {
         }
     }
 
-    /// [`Found::gather`] of some channels from `here` on, of a pixel in so many rows and columns of
-    /// windows from `window` on.
+    /// [`Found::gather`] for `N` channels from `here` on of a pixel, which is in `rows` rows and
+    /// `columns` columns of windows from `window` on.
     #[inline(always)]
     fn gather_block<const N: usize>(
         &self,
@@ -199,22 +200,22 @@ impl Found<'_> {
     }
 }
 
-/// A value, and where in its plane it is, or where its row starts.
+/// A value, and its index in its plane or the index where its row starts.
 type Placed = (f32, i32);
 
-/// The second if it wins. Two choices and no branch: the compiler makes vectors of that.
+/// `b` if `second`, else `a`. Two choices without a branch, so that the compiler can vectorize it.
 #[inline(always)]
 fn choose(second: bool, a: Placed, b: Placed) -> Placed {
     (if second { b.0 } else { a.0 }, if second { b.1 } else { a.1 })
 }
 
-/// The winner of two of which the first is before the second in memory.
+/// The winner of two values, if the first is before the second in memory.
 #[inline(always)]
 fn later(a: Placed, b: Placed) -> Placed {
     choose((b.0 > a.0) | b.0.is_nan(), a, b)
 }
 
-/// The winner of any two.
+/// The winner of two values in any order.
 #[inline(always)]
 fn either(a: Placed, b: Placed) -> Placed {
     let tie = (b.0 == a.0) & (b.1 < a.1);
@@ -222,7 +223,8 @@ fn either(a: Placed, b: Placed) -> Placed {
     choose((b.0 > a.0) | tie | nan, a, b)
 }
 
-/// After all places: where the winner of nothing is, to which any value is preferred.
+/// The index of the winner of an empty window. It is after all other indices, so that any value is
+/// preferred.
 const NOWHERE: i32 = i32::MAX;
 
 /// The winners of every column of some rows.
@@ -236,7 +238,7 @@ impl Line {
         Self { values: vec![Max::EMPTY; length], places: vec![NOWHERE; length] }
     }
 
-    /// Reduces rows elementwise.
+    /// Reduces rows element-wise.
     #[inline(always)]
     fn down<'a>(&mut self, rows: Range<usize>, row: impl Fn(usize) -> &'a [f32]) {
         let length = self.values.len();
@@ -278,7 +280,7 @@ impl Line {
         }
     }
 
-    /// Reduces each window of pixels of `inner` values to the places of its winners.
+    /// Reduces each window of pixels of `inner` values to the indices of its winners.
     #[inline(always)]
     fn across(&self, windows: &Windows, inner: usize, winners: &mut [i32]) {
         if inner == 1 {
@@ -306,7 +308,7 @@ impl Line {
         }
     }
 
-    /// [`Line::across`] of `N` channels from `channel` on.
+    /// [`Line::across`] for `N` channels from `channel` on.
     #[inline(always)]
     fn across_pixels<const N: usize>(
         &self,
@@ -336,7 +338,8 @@ impl Line {
         }
     }
 
-    /// [`Line::across`] of pixels of one value: of several windows at once, where they are of one size.
+    /// [`Line::across`] for pixels of one value: several windows at once, if they have the same
+    /// size.
     #[inline(always)]
     fn across_values(&self, windows: &Windows, winners: &mut [i32]) {
         const N: usize = 16;
@@ -365,7 +368,7 @@ impl Line {
         self.across_each(rest_of_windows, rest);
     }
 
-    /// [`Line::across`] of pixels of one value, one by one.
+    /// [`Line::across`] for pixels of one value, window by window.
     #[inline(always)]
     fn across_each(&self, windows: &[Range<usize>], winners: &mut [i32]) {
         for (winner, window) in winners.iter_mut().zip(windows) {
@@ -373,7 +376,7 @@ impl Line {
         }
     }
 
-    /// Where the winner of some values is.
+    /// The index of the winner of some values.
     #[inline(always)]
     fn winner_of(&self, indices: impl Iterator<Item = usize>) -> i32 {
         let places = indices.map(|index| (self.values[index], self.places[index]));
@@ -381,7 +384,7 @@ impl Line {
     }
 }
 
-/// The winners of `N` windows side by side, given the values and the places of their `K` pixels.
+/// The winners of `N` adjacent windows, given the values and the indices of their `K` pixels.
 #[inline(always)]
 fn winners_of<const N: usize, const K: usize>(pixels: [(&[f32; N], &[i32; N]); K]) -> [i32; N] {
     let mut winners = [0; N];

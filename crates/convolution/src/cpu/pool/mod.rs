@@ -1,13 +1,13 @@
 //! Pooling over height and width, of f32: the largest value or the average of each window.
 //!
-//! A tensor in either order is `planes` of `height` rows of `width` pixels of `inner` values
-//! ([`Planes`]): channels last, a pixel is all channels of a position; channels first, it is one
-//! value. A window is a range of rows and a range of columns, so pooling goes one axis at a time:
-//! [`rows::down`] reduces the rows of a window to one line, elementwise, and [`rows::across`] the
-//! pixels of that line. The sum of a window is thus the sum of its columns' sums in both orders,
-//! which therefore give the same bits.
+//! A tensor in either memory order is `planes` of `height` rows of `width` pixels of `inner` values
+//! ([`Planes`]). If channels are last, a pixel is all channels of a position; if they are first, it
+//! is one value. A window is a range of rows and a range of columns, so pooling processes one axis
+//! at a time: [`rows::down`] reduces the rows of a window to one line, element-wise, and
+//! [`rows::across`] reduces the pixels of that line. In both orders, the sum of a window is the sum
+//! of its columns' sums, so both give the same bits.
 //!
-//! Tasks are stretches of whole rows of what is written. Their size follows from the shape alone.
+//! A task is a range of whole rows of the result. Its size depends only on the shape.
 
 mod average;
 mod max;
@@ -29,17 +29,17 @@ impl Pool2d {
     ///
     /// # Panics
     ///
-    /// If a window is larger than the image with its padding (rounding up, by a stride or more), or a
-    /// kernel or a stride is 0.
+    /// If a window is larger than the image with its padding (with `ceil`, larger by a stride or
+    /// more), or a kernel size or a stride is 0.
     pub fn output_size(&self, size: [usize; 2]) -> [usize; 2] {
         [0, 1].map(|axis| {
             let (kernel, stride, padding) = self.of(axis);
             let padded = size[axis] + 2 * padding;
-            assert!(kernel > 0 && stride > 0, "a kernel or a stride of 0: {self:?}");
+            assert!(kernel > 0 && stride > 0, "kernel size and stride must not be 0: {self:?}");
             let reach = padded + if self.ceil { stride - 1 } else { 0 };
             assert!(
                 kernel <= reach,
-                "a window of {:?} pixels does not fit into images of {size:?} pixels with {:?} added",
+                "a window of {:?} pixels does not fit into images of {size:?} pixels, padded by {:?}",
                 self.kernel,
                 self.padding
             );
@@ -51,7 +51,7 @@ impl Pool2d {
         })
     }
 
-    /// The kernel, the stride and the padding of an axis.
+    /// The kernel size, the stride and the padding of an axis.
     fn of(&self, axis: usize) -> (usize, usize, usize) {
         (self.kernel[axis], self.stride[axis], self.padding[axis])
     }
@@ -83,20 +83,20 @@ impl Pool2d {
     }
 }
 
-/// The windows along one axis, cut off at the image's edges. Neither their first nor their last
-/// positions ever decrease.
+/// The windows along one axis, cut off at the image's edges. Their first and last positions never
+/// decrease.
 struct Windows {
     ranges: Vec<Range<usize>>,
 }
 
 impl Windows {
-    /// Of adaptive pooling: as equal as windows that cover the image can be.
+    /// The windows of adaptive pooling: they cover the image and are as equal as possible.
     fn adaptive(size: usize, count: usize) -> Self {
         let window = |index: usize| index * size / count..((index + 1) * size).div_ceil(count);
         Self { ranges: (0..count).map(window).collect() }
     }
 
-    /// For every position of the image, the windows that it is in.
+    /// For every position of the image, the windows that contain it.
     fn transposed(&self, size: usize) -> Self {
         let before = |position| self.ranges.partition_point(|window| window.end <= position);
         let until = |position| self.ranges.partition_point(|window| window.start <= position);
@@ -109,7 +109,7 @@ impl Windows {
     }
 }
 
-/// A tensor as it lies in memory: row-major `[planes, height, width, inner]`.
+/// The memory layout of a tensor: row-major `[planes, height, width, inner]`.
 #[derive(Clone, Copy)]
 struct Planes {
     planes: usize,
@@ -119,7 +119,7 @@ struct Planes {
 }
 
 impl Planes {
-    /// Of a tensor `[batch, channels, height, width]`.
+    /// The planes of a tensor `[batch, channels, height, width]`.
     fn of([batch, channels, height, width]: [usize; 4], order: Order) -> Self {
         let (planes, inner) = match order {
             Order::ChannelsFirst => (batch * channels, 1),
@@ -136,7 +136,7 @@ impl Planes {
         [self.height, self.width]
     }
 
-    /// How many values a row, and a plane, is.
+    /// The number of values of a row.
     fn line(&self) -> usize {
         self.width * self.inner
     }
@@ -156,8 +156,8 @@ impl Planes {
         &values[start..start + self.line()]
     }
 
-    /// Some rows of all planes, one under the other: the parts of them that are of one plane, each
-    /// with its plane and its rows there.
+    /// Divides a range of the rows of all planes, numbered consecutively, by plane. Each part has
+    /// its plane and its rows in that plane.
     fn parts(&self, rows: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         let height = self.height;
         let planes = rows.start / height..rows.end.div_ceil(height);
@@ -172,8 +172,9 @@ impl Planes {
 /// About how many values a task reads and writes: they stay in a core's second-level cache.
 const TASK: usize = 1 << 15;
 
-/// A tensor whose rows `fill` writes, some at a time: it is given which, of all planes one under the
-/// other, and where to. `reads` is how many values it reads for all of them.
+/// Creates a tensor whose rows `fill` writes, some at a time. `fill` is given their range in the
+/// rows of all planes, numbered consecutively, and where to write them. `reads` is the number of
+/// values that it reads for all rows.
 fn write_rows(
     output: Planes,
     reads: usize,
@@ -191,6 +192,7 @@ fn write_rows(
             fill(first..first + values.len() / output.line(), values);
         });
     };
-    // SAFETY: the chunks are the whole tensor, and `fill` writes every value of the rows it is given.
+    // SAFETY: the chunks are the whole tensor, and `fill` writes every value of the rows it is
+    // given.
     unsafe { collect(output.elements(), write) }.0
 }

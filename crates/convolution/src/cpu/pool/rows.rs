@@ -1,15 +1,15 @@
-//! Reducing the rows of a window to a line, and the pixels of a line to one.
+//! Reduces the rows of a window to a line, and the pixels of a line to one pixel.
 
 use std::{mem::MaybeUninit, ops::Range};
 
 use super::Windows;
 
-/// How two values become one.
+/// A reduction of two values to one.
 pub trait Reduce {
-    /// What nothing is reduced to.
+    /// The result for an empty window.
     const EMPTY: f32;
 
-    /// Of values in this order.
+    /// Reduces two values, in this order.
     fn reduce(a: f32, b: f32) -> f32;
 }
 
@@ -37,8 +37,8 @@ impl Reduce for Max {
     }
 }
 
-/// Reduces rows elementwise. The line is room for the result, which is elsewhere if there is only
-/// one row.
+/// Reduces rows element-wise. `line` is a buffer for the result; a single row is returned without a
+/// copy.
 #[inline(always)]
 pub fn down<'a: 'b, 'b, R: Reduce>(
     rows: Range<usize>,
@@ -75,7 +75,7 @@ pub fn down<'a: 'b, 'b, R: Reduce>(
 }
 
 /// Reduces each window of a line's pixels of `inner` values to one pixel. `finish` is given the
-/// window's number and a value of its pixel, and returns what is written.
+/// window's index and a value of its pixel, and returns the value to write.
 #[inline(always)]
 pub fn across<R: Reduce>(
     line: &[f32],
@@ -88,7 +88,7 @@ pub fn across<R: Reduce>(
         return across_values::<R>(line, windows, output, finish);
     }
     let mut channel = 0;
-    // As many values at a time as the compiler makes vectors of.
+    // Fixed numbers of values at a time, which the compiler vectorizes.
     while inner - channel >= 16 {
         across_pixels::<R, 16>(line, windows, inner, channel, output, finish);
         channel += 16;
@@ -110,7 +110,7 @@ pub fn across<R: Reduce>(
     }
 }
 
-/// [`across`] of `N` channels from `channel` on.
+/// [`across`] for `N` channels from `channel` on.
 #[inline(always)]
 fn across_pixels<R: Reduce, const N: usize>(
     line: &[f32],
@@ -135,7 +135,7 @@ fn across_pixels<R: Reduce, const N: usize>(
     }
 }
 
-/// [`across`] of pixels of one value.
+/// [`across`] for pixels of one value.
 #[inline(always)]
 fn across_values<R: Reduce>(
     line: &[f32],

@@ -1,12 +1,12 @@
 use super::*;
 
-/// Values of a few levels, so that windows have equal ones.
+/// Values with few levels, so that windows have equal ones.
 fn values(count: usize, salt: usize) -> Vec<f32> {
     let value = |i: usize| ((i * 37 + salt) % 101) as f32 / 64.0 - 0.7;
     (0..count).map(|i| value(i * i + i / 7)).collect()
 }
 
-/// Row-major values in an order.
+/// Converts row-major values to a memory order.
 fn in_order(values: &[f32], [n, c, h, w]: [usize; 4], order: Order) -> Vec<f32> {
     if order == Order::ChannelsFirst {
         return values.to_vec();
@@ -20,10 +20,10 @@ fn in_order(values: &[f32], [n, c, h, w]: [usize; 4], order: Order) -> Vec<f32> 
     to
 }
 
-/// Positions of the image that an output position is made of, for each of them, and the divisor.
+/// The image positions of one output position, and the divisor.
 type Window = (Vec<(usize, usize)>, f64);
 
-/// The windows of a pool, written as PyTorch's documentation has them.
+/// The windows of a pooling, as PyTorch's documentation defines them.
 fn windows([h, w]: [usize; 2], pool: &Pool2d, include_padding: bool) -> Vec<Window> {
     let mut windows = Vec::new();
     let [rows, columns] = pool.output_size([h, w]);
@@ -64,7 +64,8 @@ fn adaptive_windows([h, w]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<Wind
     windows
 }
 
-/// Output and input gradient of a row-major tensor, plainly: where `largest`, of the largest values.
+/// Output and input gradient of a row-major tensor, by simple loops: of max pooling if `largest`,
+/// else of average pooling.
 fn plainly(
     x: &[f32],
     g: &[f32],
@@ -110,7 +111,7 @@ fn assert_close(actual: &[f32], expected: &[f64], what: &str) {
     }
 }
 
-/// Both layers in both orders against plain loops; the orders are to give the same bits.
+/// Both layers in both orders against simple loops; the orders must give the same bits.
 fn check_pool(x: &[f32], shape: [usize; 4], pool: &Pool2d) {
     let [n, c, h, w] = shape;
     let [rows, columns] = pool.output_size([h, w]);
@@ -235,7 +236,7 @@ fn nan_and_infinities_and_ties_are_treated_as_in_pytorch() {
     }
 }
 
-/// Of max pooling alone: an average of infinities is beside the point.
+/// Only max pooling: averages of infinities are not of interest.
 fn check_max(x: &[f32], shape: [usize; 4], pool: &Pool2d) {
     let [n, c, h, w] = shape;
     let [rows, columns] = pool.output_size([h, w]);

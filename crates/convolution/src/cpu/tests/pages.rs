@@ -1,5 +1,5 @@
-//! Memory that begins or ends at a page which nobody may touch: who reads or writes beyond it, ends the
-//! tests with a segmentation fault.
+//! Memory that begins or ends at an inaccessible page: a read or a write beyond it ends the tests
+//! with a segmentation fault.
 
 use std::{
     cell::Cell,
@@ -11,10 +11,10 @@ use std::{
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-/// A multiple of every page's size.
+/// A multiple of every page size.
 const PAGE: usize = 1 << 16;
 
-/// Where the page that nobody may touch lies.
+/// The side of the inaccessible page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Before,
@@ -34,8 +34,8 @@ impl Pages {
         let used = (length * size_of::<f32>()).next_multiple_of(PAGE).max(PAGE);
         let bytes = used + 2 * PAGE;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_ANON;
-        // SAFETY: the mapping is new; what it opens lies inside; `length` values fit into that, which
-        // are f32s of whatever bits.
+        // SAFETY: the mapping is new; the part that is made accessible is inside it; `length`
+        // values fit into that part, and any bits are valid f32s.
         unsafe {
             let size = NonZeroUsize::new(bytes).unwrap();
             let start = mmap_anonymous(None, size, ProtFlags::PROT_NONE, flags).unwrap();
@@ -62,21 +62,21 @@ impl Deref for Pages {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: the mapping has so many values, and lives as long as `self`.
+        // SAFETY: the mapping has `length` values, and lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.values.as_ptr(), self.length) }
     }
 }
 
 impl DerefMut for Pages {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as above, and `self` is borrowed by one alone.
+        // SAFETY: as above, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.values.as_ptr(), self.length) }
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the whole mapping, which nobody borrows any more.
+        // SAFETY: this is the whole mapping, which is no longer borrowed.
         unsafe { munmap(self.start, self.bytes).unwrap() };
     }
 }
@@ -85,7 +85,7 @@ thread_local! {
     static SCRATCH: Cell<Option<Side>> = const { Cell::new(None) };
 }
 
-/// Runs a task on threads whose scratch memory lies next to such a page too.
+/// Runs a task on threads whose scratch buffers are also next to such a page.
 pub fn with_guarded_scratch<R: Send>(side: Side, task: impl FnOnce() -> R + Send) -> R {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(2)
@@ -95,7 +95,7 @@ pub fn with_guarded_scratch<R: Send>(side: Side, task: impl FnOnce() -> R + Send
     pool.install(task)
 }
 
-/// The memory that a scratch of this thread is to have, on such a thread.
+/// The memory for a scratch buffer, if this is such a thread.
 pub fn scratch(length: usize) -> Option<Pages> {
     SCRATCH.get().map(|side| Pages::new(length, side))
 }

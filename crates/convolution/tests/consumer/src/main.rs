@@ -1,5 +1,5 @@
-//! A network of Burn's layers, computed by the kernels: in prediction and after a training step it is
-//! what it is with each layer's own `forward`.
+//! A network of Burn's layers, computed by the kernels: its prediction and its weights after a
+//! training step are those with each layer's own `forward`.
 
 use burn::{
     module::Module,
@@ -45,7 +45,7 @@ impl Network {
         self.classify(x)
     }
 
-    /// The same as Burn's layers compute it.
+    /// The same, computed by Burn's layers.
     fn burns_forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = self.pool.forward(relu(self.conv1.forward(images)));
         self.classify(self.conv2.forward(x))
@@ -55,7 +55,7 @@ impl Network {
         self.classifier.forward(x.mean_dims(&[2, 3]).flatten(1, 3))
     }
 
-    /// The network after a step of SGD along the gradients of its logits.
+    /// The network after a step of SGD with the gradients of these logits.
     fn step(self, logits: Tensor<2>, labels: Tensor<1, Int>) -> Self {
         let loss = CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, labels);
         let gradients = GradientsParams::from_grads(loss.backward(), &self);
@@ -63,13 +63,13 @@ impl Network {
     }
 }
 
-/// The largest difference, as a share of the largest value.
+/// The largest difference, relative to the largest value.
 fn difference<const D: usize>(found: &Tensor<D>, expected: &Tensor<D>) -> f32 {
     let largest = |values: Tensor<D>| values.abs().max().into_scalar::<f32>();
     largest(found.clone() - expected.clone()) / largest(expected.clone())
 }
 
-/// Whether the kernels compute on this processor; elsewhere Burn's operations do.
+/// Whether the kernels support this processor; otherwise Burn's operations compute.
 fn has_kernels() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -94,8 +94,8 @@ fn main() {
     let images = Tensor::<4>::random([16, 3, 32, 32], normal, &training);
     let labels = Tensor::<1, Int>::arange(0..16, &training) % 10;
 
-    // One layer. Winograd's algorithm and the direct sum round differently: equal bits would mean that
-    // neither ran.
+    // One layer. Winograd's algorithm and the direct sum round differently: equal bits would mean
+    // that neither ran.
     let features = Tensor::<4>::random([16, 32, 16, 16], normal, &device);
     let layer = network.conv2.clone().valid();
     let expected = layer.forward(features.clone());
