@@ -94,10 +94,11 @@ fn with_auxiliary(
     let config = config.with_auxiliary(true).with_dropout(0.0).with_auxiliary_dropout(0.0);
     let network = config.init(&Device::flex()).load(path);
     let network = network.map_err(|error| Error::Training(error.to_string()))?.train();
-    let output = network.forward_auxiliary(Tensor::from_inner(tensor(expected, "images")));
-    let [first, second] = [0, 1].map(|head| output.auxiliary[head].clone().inner());
+    let (logits, auxiliary) =
+        network.forward_auxiliary(Tensor::from_inner(tensor(expected, "images")));
+    let [first, second] = [0, 1].map(|head| auxiliary[head].clone().inner());
     Ok([
-        difference(output.logits.inner(), expected, "training_logits"),
+        difference(logits.inner(), expected, "training_logits"),
         difference(first, expected, "auxiliary1"),
         difference(second, expected, "auxiliary2"),
     ])

@@ -1,5 +1,5 @@
-//! Tells what a photo shows: `cargo run --example classify -- resnet50.pth photo.jpg`, with
-//! torchvision's weights.
+//! Classifies a photo with torchvision's weights:
+//! `cargo run --example classify -- resnet50.pth photo.jpg`.
 
 use burn::tensor::{Device, activation::softmax};
 use image::imageops::FilterType;

@@ -1,8 +1,8 @@
-//! Learns new classes on top of weights that were learned elsewhere: the trunk is frozen, and only a
-//! fresh classifier trains.
+//! Fine-tunes a pretrained network for new classes: the backbone is frozen, and only a new
+//! classifier is trained.
 //!
-//! `cargo run --example fine_tune -- resnet18.pth`, with torchvision's weights. Fashion-MNIST is read
-//! from `FASHION_MNIST_DIR`, or downloaded.
+//! `cargo run --example fine_tune -- resnet18.pth`, with torchvision's weights. Fashion-MNIST is
+//! read from `FASHION_MNIST_DIR`, or downloaded.
 
 use burn::{
     data::dataloader::DataLoader,
@@ -19,11 +19,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
     let training = device.clone().autodiff();
 
-    // Weights for colour images and 1000 classes, into a network for grey ones and 10.
+    // The weights are for color images and 1000 classes, the network for grayscale images and 10.
     let options = LoadOptions::default().with_grey_images().with_new_classifier();
     let config = ResNetConfig::resnet18().with_channels(1).with_classes(10);
     let network = config.init(&training).load_with(path, options)?;
-    let mut network = network.freeze(); // no gradients, and batch norm keeps its averages
+    let mut network = network.freeze(); // no gradients, fixed running means and variances
     network.fc = network.fc.unfreeze();
 
     let data = FashionMnist::find(None)?;

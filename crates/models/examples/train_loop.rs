@@ -1,4 +1,4 @@
-//! Trains a network in a loop of one's own: `cargo run --example train_loop`.
+//! Trains a network in a custom loop: `cargo run --example train_loop`.
 //!
 //! Fashion-MNIST is read from `FASHION_MNIST_DIR`, or downloaded.
 
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    let network = network.valid(); // gradients off: batch norm takes its moving averages
+    let network = network.valid(); // no gradients; batch norm uses running mean and variance
     let mut correct = 0;
     for batch in batches(Split::Test, &device).iter() {
         let batch = batch?;

@@ -1,21 +1,22 @@
-//! # AlexNet: deep convolutions win
+//! # AlexNet: a deep convolutional network
 //!
 //! Krizhevsky, Sutskever and Hinton, [ImageNet classification with deep convolutional neural
-//! networks](https://papers.nips.cc/paper/4824) (2012). LeNet's plan, made deeper and much wider:
-//! five convolutions and three fully connected layers. What made it trainable: ReLUs in place
-//! of sigmoids, so that gradients pass; pools that take the largest value, over windows that
-//! overlap; dropout in the fully connected layers, which hold nine of ten parameters; and GPUs.
+//! networks](https://papers.nips.cc/paper/4824) (2012); its figure 2 shows the network. AlexNet is
+//! a deeper and much wider LeNet, with five convolutions and three fully connected layers. These
+//! changes made it trainable: ReLU instead of sigmoid, so that gradients do not vanish; max pooling
+//! over overlapping windows; dropout in the fully connected layers, which have about nine tenths of
+//! the parameters; and GPUs.
 //!
 //! Two variants:
 //!
-//! - [`AlexNetConfig::d2l`]: the notes' network, the paper's widths in one piece (the paper split
-//!   the channels between two GPUs), for grey images.
-//! - [`AlexNetConfig::imagenet`]: torchvision's, with the widths of Krizhevsky's later [One weird
-//!   trick for parallelizing convolutional neural networks](https://arxiv.org/abs/1404.5997)
-//!   (2014). Neither has the paper's local response normalization.
+//! - [`AlexNetConfig::d2l`]: the network of the D2L notes for grayscale images. It has the paper's
+//!   widths but does not split the channels between two GPUs, as the paper does.
+//! - [`AlexNetConfig::imagenet`]: torchvision's network, with the widths of Krizhevsky's later
+//!   paper, [One weird trick for parallelizing convolutional neural
+//!   networks](https://arxiv.org/abs/1404.5997) (2014).
 //!
-//! Dropout stands before the first two fully connected layers in torchvision, and after them in the
-//! paper and in the notes.
+//! Neither has the paper's local response normalization. Dropout is before the first two fully
+//! connected layers in torchvision, and after them in the paper and the D2L notes.
 //!
 //! | stage | `d2l`, 1 x 224 x 224 | parameters | `imagenet`, 3 x 224 x 224 | parameters |
 //! |---|---|---|---|---|
@@ -51,10 +52,10 @@ use crate::{
     summary::{Trace, padding},
 };
 
-/// Everything that distinguishes one AlexNet from another.
+/// The config of a AlexNet.
 #[derive(Config, Debug)]
 pub struct AlexNetConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 3)]
     pub channels: usize,
     /// Number of classes.
@@ -67,26 +68,26 @@ pub struct AlexNetConfig {
     pub units: usize,
     /// Pixels added on each side before the first convolution.
     pub padding: usize,
-    /// The side of the feature map that the fully connected layers see.
+    /// The height and width of the feature map that enters the fully connected layers.
     pub grid: usize,
-    /// The share of units that dropout silences in training.
+    /// The dropout probability.
     #[config(default = 0.5)]
     pub dropout: f64,
-    /// Whether dropout stands before the fully connected layers, as in torchvision.
+    /// Whether dropout is before the fully connected layers, as in torchvision.
     pub dropout_first: bool,
-    /// How fresh weights are drawn.
+    /// How the initial weights are drawn.
     pub initialization: Initialization,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
-/// AlexNet, for images of at least 63 x 63 pixels, the notes' 65 x 65; made for 224 x 224.
+/// AlexNet, for images of at least 63 x 63 pixels (`d2l`: 65 x 65); designed for 224 x 224.
 ///
-/// Made by [`AlexNetConfig::init`]. The module's documentation has the figure.
+/// Created by [`AlexNetConfig::init`].
 #[derive(Module, Debug)]
 pub struct AlexNet {
-    /// 11 x 11, every fourth pixel.
+    /// 11 x 11, stride 4.
     pub conv1: Conv2d,
     /// 5 x 5.
     pub conv2: Conv2d,
@@ -96,27 +97,27 @@ pub struct AlexNet {
     pub conv4: Conv2d,
     /// 3 x 3.
     pub conv5: Conv2d,
-    /// 3 x 3, every second pixel; after the first, the second and the last convolution.
+    /// 3 x 3, stride 2; after the first, the second and the last convolution.
     pub pool: MaxPool2d,
-    /// To the grid that `fc6` sees. At 224 pixels the feature map has its size already.
+    /// To the input size of `fc6`. At 224 pixels the feature map already has this size.
     pub grid: AdaptiveAvgPool2d,
-    /// Beside `fc6` and `fc7`.
+    /// Before or after `fc6` and `fc7`.
     pub dropout: Dropout,
     /// From the feature map.
     pub fc6: Linear,
     /// Between the two hidden layers.
     pub fc7: Linear,
-    /// To the classes.
+    /// Outputs the logits.
     pub fc8: Linear,
-    /// Whether dropout stands before the layers.
+    /// Whether dropout is before `fc6` and `fc7`.
     pub dropout_first: bool,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
 impl AlexNetConfig {
-    /// The notes' network for Fashion-MNIST, scaled up to 224 pixels.
+    /// The network of the D2L notes, for Fashion-MNIST enlarged to 224 pixels.
     pub fn d2l() -> Self {
         Self::new([96, 256, 384, 384, 256], 1, 5, false, Initialization::XAVIER)
             .with_channels(1)
@@ -130,7 +131,7 @@ impl AlexNetConfig {
         Self::new([64, 192, 384, 256, 256], 2, 6, true, initialization)
     }
 
-    /// The network with fresh weights.
+    /// Creates the network with random initial weights.
     pub fn init(&self, device: &Device) -> AlexNet {
         let layers = Layers {
             initialization: &self.initialization,
@@ -159,14 +160,14 @@ impl AlexNetConfig {
     }
 }
 
-impl AlexNet {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+impl ConvNet for AlexNet {
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
     ///
     /// # Panics
     ///
-    /// If the images are smaller than 63 x 63 pixels, with the notes' padding 65 x 65, or have another
-    /// number of channels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+    /// If the images are smaller than 63 x 63 pixels (`d2l`: 65 x 65), or have a different number
+    /// of channels.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = self.kernels.adaptive_avg_pool2d(&self.grid, self.features(images));
         let x = x.flatten(1, 3); // [b, 6400], imagenet: 9216
         let hidden = |layer: &Linear, x| match self.dropout_first {
@@ -178,26 +179,25 @@ impl AlexNet {
         self.fc8.forward(x) // [b, classes]
     }
 
-    /// Images `[batch, channels, height, width]` to the last feature map, at 224 pixels `[batch,
-    /// 256, 5, 5]`, with torchvision's widths `[batch, 256, 6, 6]`.
+    /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
+    /// `[batch, 256, 5, 5]`, or `[batch, 256, 6, 6]` with torchvision's config.
     ///
     /// # Panics
     ///
     /// As [`forward`](Self::forward).
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
-        let x = self.kernels.conv2d_relu(&self.conv1, images); // [b, 96, 54, 54], imagenet: [b, 64, 55, 55]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26], imagenet: [b, 64, 27, 27]
-        let x = self.kernels.conv2d_relu(&self.conv2, x); // [b, 256, 26, 26], imagenet: [b, 192, 27, 27]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12], imagenet: [b, 192, 13, 13]
-        let x = self.kernels.conv2d_relu(&self.conv3, x); // [b, 384, 12, 12], imagenet: [b, 384, 13, 13]
-        let x = self.kernels.conv2d_relu(&self.conv4, x); // [b, 384, 12, 12], imagenet: [b, 256, 13, 13]
-        let x = self.kernels.conv2d_relu(&self.conv5, x); // [b, 256, 12, 12], imagenet: [b, 256, 13, 13]
-        self.kernels.max_pool2d(&self.pool, x) // [b, 256, 5, 5], imagenet: [b, 256, 6, 6]
+        // Shapes at 224 pixels, of `d2l` or `imagenet`.
+        let x = self.kernels.conv2d_relu(&self.conv1, images); // [b, 96, 54, 54] or [b, 64, 55, 55]
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26] or [b, 64, 27, 27]
+        let x = self.kernels.conv2d_relu(&self.conv2, x); // [b, 256, 26, 26] or [b, 192, 27, 27]
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12] or [b, 192, 13, 13]
+        let x = self.kernels.conv2d_relu(&self.conv3, x); // [b, 384, 12, 12] or [b, 384, 13, 13]
+        let x = self.kernels.conv2d_relu(&self.conv4, x); // [b, 384, 12, 12] or [b, 256, 13, 13]
+        let x = self.kernels.conv2d_relu(&self.conv5, x); // [b, 256, 12, 12] or [b, 256, 13, 13]
+        self.kernels.max_pool2d(&self.pool, x) // [b, 256, 5, 5] or [b, 256, 6, 6]
     }
-}
 
-impl ConvNet for AlexNet {
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         let side = 67_usize.saturating_sub(2 * padding(&self.conv1.padding)).max(1);
         at_least(side, "AlexNet", self.conv1.weight.lazy_shape()[1], image)

@@ -1,4 +1,4 @@
-//! What more than one network is made of.
+//! Building blocks that several networks use.
 
 use batch_norm::{
     BatchNorm, BatchNormConfig, Implementation, RunningVariance, fold_into_convolution,
@@ -23,10 +23,10 @@ use crate::{Initialization, Kernels};
 pub struct ConvNorm {
     /// The convolution.
     pub conv: Conv2d,
-    /// The normalization of its output: none where the network has none, or where it was folded
-    /// into the convolution.
+    /// The normalization of its output; `None` if the network has none, or if it was folded into
+    /// the convolution.
     pub bn: Option<BatchNorm>,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
@@ -49,7 +49,7 @@ impl ConvNorm {
         }
     }
 
-    /// [`forward`](Self::forward), then the residual is added, then ReLU.
+    /// [`forward`](Self::forward), plus the residual, then ReLU.
     pub fn forward_add_relu(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
         match &self.bn {
             Some(bn) => bn.forward_add_relu(self.kernels.conv2d(&self.conv, x), residual),
@@ -57,7 +57,7 @@ impl ConvNorm {
         }
     }
 
-    /// One convolution that predicts what the two layers do.
+    /// Folds the two layers into one convolution, for prediction.
     pub(crate) fn fold(self) -> Self {
         match self.bn {
             Some(bn) => Self { conv: fold_into_convolution(self.conv, &bn), bn: None, ..self },
@@ -66,7 +66,7 @@ impl ConvNorm {
     }
 }
 
-/// A square window that slides over the input, one pixel at a time, or `stride`.
+/// The kernel size, stride and padding of a square convolution or pool.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     size: usize,
@@ -90,7 +90,7 @@ impl Window {
         Self { padding, ..self }
     }
 
-    /// Whether a last window that ends outside the image counts. For pools.
+    /// Whether a last window that ends outside the image counts (ceil mode, for pools).
     pub(crate) const fn round_up(self, ceil: bool) -> Self {
         Self { ceil, ..self }
     }
@@ -108,7 +108,7 @@ impl Window {
     }
 }
 
-/// Averages each channel over a grid of `side` x `side` cells, whatever the size of the image.
+/// Averages each channel to `side` x `side` values, for images of any size.
 pub(crate) fn average_to(side: usize) -> AdaptiveAvgPool2d {
     AdaptiveAvgPool2dConfig::new([side; 2]).init()
 }
@@ -120,7 +120,7 @@ fn padding(n: usize) -> PaddingConfig2d {
     }
 }
 
-/// Makes the layers of one network, which have these choices in common.
+/// Creates the layers of one network, which share these settings.
 pub(crate) struct Layers<'a> {
     pub initialization: &'a Initialization,
     /// Whether convolutions have a bias.
@@ -154,7 +154,8 @@ impl Layers<'_> {
     }
 
     pub(crate) fn norm(&self, channels: usize) -> BatchNorm {
-        // PyTorch's: of torchvision, of the notes' authors, and of those who train the small ones.
+        // As PyTorch computes it: torchvision and the D2L notes use PyTorch, and so do the usual
+        // training programs for the small networks.
         BatchNormConfig::new(channels)
             .with_running_variance(RunningVariance::Unbiased)
             .with_epsilon(self.epsilon)
@@ -170,7 +171,7 @@ impl Layers<'_> {
     }
 }
 
-/// Each item folded.
+/// Folds each item.
 pub(crate) fn fold_all<T>(items: Vec<T>, fold: impl FnMut(T) -> T) -> Vec<T> {
     items.into_iter().map(fold).collect()
 }

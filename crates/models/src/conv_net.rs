@@ -20,53 +20,78 @@ pub enum Listing {
     Class,
 }
 
-/// What every network of this crate can do, beside `forward` and `features`, which each has as methods
-/// of its own. Code for any of them holds a [`Network`](crate::Network).
+/// A network of this crate.
 pub trait ConvNet: Module {
-    /// Whether the network takes an image of `[channels, height, width]`.
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the network does not [take](Self::check) these images.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// Maps images `[batch, channels, height, width]` to the last feature map.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn features(&self, images: Tensor<4>) -> Tensor<4>;
+
+    /// [`forward`](Self::forward) for training, which also returns the logits of classifiers that exist
+    /// only for training, each `[batch, classes]`: those of a GoogLeNet with auxiliary classifiers,
+    /// whose losses have a weight of 0.3.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn forward_auxiliary(&self, images: Tensor<4>) -> (Tensor<2>, Vec<Tensor<2>>) {
+        (self.forward(images), Vec::new())
+    }
+
+    /// Checks whether the network accepts an image of `[channels, height, width]`.
     ///
     /// # Errors
     ///
-    /// If it does not, with what it takes.
+    /// If it does not; the error says what it accepts.
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError>;
 
-    /// Goes through the layers as an image does, in the order of `forward`. The layers' names are
-    /// their paths in this module.
+    /// Adds the layers to the trace, in the order of `forward`. The layers' names are their paths
+    /// in this module.
     fn trace(&self, trace: &mut Trace);
 
-    /// What torchvision calls the layer at this path of the module; where torchvision does not have
-    /// the network, the name that a PyTorch program would give it.
+    /// Returns torchvision's name of the layer at this path of the module. For networks that
+    /// torchvision does not have, it is the name that a PyTorch program would use.
     fn torchvision_name(&self, layer: &str) -> String;
 
-    /// What the layer at this path of the module is called in a listing of Dive into Deep Learning:
-    /// its position, `4`, inside a block `0.2`, and inside the book's classes `Inception`, `Residual`
-    /// and `DenseBlock` the name of its attribute. A class's `net.` is left out. `None` where the book
-    /// has no such network.
+    /// Returns the name, in a listing of Dive into Deep Learning, of the layer at this path of the
+    /// module: its position, such as `4` or, inside a block, `0.2`; inside the book's classes
+    /// `Inception`, `Residual` and `DenseBlock`, the name of its attribute. The prefix `net.` of a
+    /// class is omitted. `None` if the book does not have the network.
     fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
         let _ = (layer, listing);
         None
     }
 
-    /// The layers whose shape depends on the number of classes, by torchvision's names.
+    /// The layers whose shape depends on the number of classes, with torchvision's names.
     fn classifier(&self) -> &'static [&'static str];
 
-    /// The same network, for prediction only: gradients are off, and each batch normalization that
-    /// follows a convolution is folded into it. Logits stay what they were, up to rounding. Save the
-    /// weights before: those of the folded network fit no other, but a VGG's a VGG without
-    /// normalization.
+    /// Returns the same network for prediction only: without gradients, and with each batch
+    /// normalization folded into the convolution before it. The logits are the same, up to
+    /// rounding. Save the weights before this call: the weights of a folded network do not fit the
+    /// original network. (Those of a folded VGG fit the VGG without batch normalization.)
     fn prepare_for_prediction(self) -> Self;
 
-    /// Layers that a file may hold beyond the network's own, by the beginning of their names.
+    /// Prefixes of the names of layers that a file may contain although the network does not have
+    /// them.
     fn optional(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The layers, with their outputs, parameters and multiply-adds, for an image of `[channels,
-    /// height, width]`. Nothing is computed, and no weight is drawn.
+    /// Returns the layers, with their outputs, parameters and multiply-adds, for an image of
+    /// `[channels, height, width]`. Nothing is computed, and no weights are initialized.
     ///
     /// # Errors
     ///
-    /// If the network does not take such an image.
+    /// If the network does not accept such an image.
     fn summary(&self, image: [usize; 3]) -> Result<Summary, ImageError> {
         self.check(image)?;
         let mut trace = Trace::new(image);
@@ -74,10 +99,10 @@ pub trait ConvNet: Module {
         Ok(trace.into_summary(|layer| self.torchvision_name(layer)))
     }
 
-    /// The number of trainable parameters, as papers count them.
+    /// Returns the number of trainable parameters, as papers count them.
     ///
-    /// Unlike [`Module::num_params`], it leaves out the running means and variances,
-    /// which no gradient reaches.
+    /// Unlike [`Module::num_params`], it does not count the running means and variances, which have
+    /// no gradient.
     fn parameters(&self) -> usize {
         #[derive(Default)]
         struct Count {
@@ -103,21 +128,35 @@ pub trait ConvNet: Module {
         count.parameters
     }
 
-    /// The network with the weights of a file: of PyTorch (`.pth`, `.pt`), `.safetensors`, or
-    /// Burn's `.bpk`. In the first two, layers have torchvision's names, or those of a
-    /// [listing](Self::d2l_name) of Dive into Deep Learning. Nothing that a file holds is ever executed.
-    /// Clones of the network stay as they are.
+    /// Whether the network has batch normalization, so that it cannot train on a batch of one image.
+    fn has_batch_norm(&self) -> bool {
+        struct Find(bool);
+        impl ModuleVisitor for Find {
+            fn enter_module(&mut self, name: &str, _container: &str) {
+                self.0 |= name == "running_mean";
+            }
+        }
+        let mut find = Find(false);
+        self.visit(&mut find);
+        find.0
+    }
+
+    /// Returns the network with the weights of a file: PyTorch (`.pth`, `.pt`), `.safetensors`, or
+    /// Burn's `.bpk`. In the first two, layers have torchvision's names or those of a
+    /// [listing](Self::d2l_name) of Dive into Deep Learning. No content of a file is ever executed.
+    /// Clones of the network do not change.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, has two tensors of one name, or names that no network has (longer
-    /// than 1,000 bytes, or 10 MB together), or if its entries are not those of the network: one error
-    /// lists all that are missing, unexpected or of another shape.
+    /// If the file cannot be read, has two tensors with the same name, or has unreasonably long
+    /// names (one of more than 1,000 bytes, or more than 10 MB together); or if its entries do not
+    /// fit the network: one error lists all entries that are missing, unexpected or have a
+    /// different shape.
     fn load(self, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         self.load_with(path, LoadOptions::default())
     }
 
-    /// [`load`](Self::load) for weights that were made for other classes, or for colour images.
+    /// [`load`](Self::load) for weights that were trained on other classes, or on color images.
     ///
     /// # Errors
     ///
@@ -126,9 +165,10 @@ pub trait ConvNet: Module {
         weights::load(self, path.as_ref(), options)
     }
 
-    /// Writes the weights, in f32: as `.safetensors` with torchvision's names, so that PyTorch loads
-    /// them, or as Burn's `.bpk`, which is also a record of the module. Running means and variances are
-    /// those after the last batch. The file is there whole and on the disk, or not at all.
+    /// Writes the weights, in f32: as `.safetensors` with torchvision's names, which PyTorch can
+    /// load, or as Burn's `.bpk`, which is also a record of the module. Running means and variances
+    /// include the last batch. The write is atomic: afterwards the complete file is on the disk, or
+    /// no file.
     ///
     /// # Errors
     ///
@@ -137,8 +177,7 @@ pub trait ConvNet: Module {
         self.save_with(path, &Metadata::new())
     }
 
-    /// [`save`](Self::save), and text beside the weights, which
-    /// [`read_metadata`](crate::read_metadata) reads.
+    /// [`save`](Self::save) with metadata, which [`read_metadata`](crate::read_metadata) reads.
     ///
     /// # Errors
     ///
@@ -148,7 +187,7 @@ pub trait ConvNet: Module {
     }
 }
 
-/// An image that a network does not take.
+/// The error for an image that a network does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageError {
     network: &'static str,
@@ -184,7 +223,7 @@ impl fmt::Display for ImageError {
 
 impl std::error::Error for ImageError {}
 
-/// Checks an image against the network's first convolution and its smallest side.
+/// Checks an image's number of channels and the minimum of its height and width.
 pub(crate) fn at_least(
     side: usize,
     network: &'static str,
@@ -199,7 +238,7 @@ pub(crate) fn at_least(
     Err(ImageError { network, takes, image })
 }
 
-/// Checks an image against the network's first convolution and its only side.
+/// Checks an image's number of channels, and that its height and width are `side`.
 pub(crate) fn exactly(
     side: usize,
     network: &'static str,
@@ -214,7 +253,7 @@ pub(crate) fn exactly(
     Err(ImageError { network, takes, image })
 }
 
-/// Panics unless the network takes these images.
+/// Panics unless the network accepts these images.
 pub(crate) fn assert_takes(network: &impl ConvNet, images: &Tensor<4>) {
     let [_, channels, height, width] = images.dims();
     if let Err(error) = network.check([channels, height, width]) {

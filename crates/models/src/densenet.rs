@@ -1,17 +1,18 @@
 //! # DenseNet: densely connected networks
 //!
 //! Huang, Liu, van der Maaten and Weinberger, [Densely connected convolutional
-//! networks](https://arxiv.org/abs/1608.06993) (2016). ResNet *adds* what a block computes to its
-//! input. DenseNet puts it *beside* the input: each layer sees the feature maps of all layers before
-//! it in its block, unmixed, and adds a few channels of its own, the *growth rate*. Features are
-//! reused rather than computed again, so that narrow layers suffice.
+//! networks](https://arxiv.org/abs/1608.06993) (2016); its figures 1 and 2 show a block and a
+//! network. ResNet *adds* the output of a block to its input. DenseNet *concatenates* them: the
+//! input of each layer contains the feature maps of all layers before it in its block, and the
+//! layer adds some channels, whose number is the *growth rate*. Narrow layers are enough, because
+//! features are reused and not computed again.
 //!
-//! - A layer is batch normalization, ReLU, convolution, in this order. With a *bottleneck*
-//!   (DenseNet-B) a 1 x 1 convolution first reduces its input to four times the growth rate.
-//! - Between two dense blocks a *transition* of a 1 x 1 convolution and a pool halves the channels
+//! - A layer is batch normalization, ReLU and convolution, in this order. With a *bottleneck*
+//!   (DenseNet-B), a 1 x 1 convolution first reduces the input to four times the growth rate.
+//! - Between two dense blocks, a *transition* of a 1 x 1 convolution and a pool halves the channels
 //!   (DenseNet-C) and the image.
 //!
-//! Variants, torchvision's:
+//! torchvision's variants:
 //!
 //! | | growth rate | layers in each block | parameters |
 //! |---|---|---|---|
@@ -20,11 +21,12 @@
 //! | [`densenet169`](DenseNetConfig::densenet169) | 32 | 6, 12, 32, 32 | 14,149,480 |
 //! | [`densenet201`](DenseNetConfig::densenet201) | 32 | 6, 12, 48, 32 | 20,013,928 |
 //!
-//! - [`DenseNetConfig::d2l`]: the notes' network for grey images of 96 pixels: four blocks of four
-//!   layers without bottleneck, growth rate 32; convolutions have a bias; 758,226 parameters.
-//! - [`DenseNetConfig::densenet_bc`]: the paper's DenseNet-BC with growth rate 12 and 100 layers, for
-//!   images of 28 to 32 pixels: three blocks of 16, and a stem of one 3 x 3 convolution; 768,730
+//! - [`DenseNetConfig::d2l`]: the network of the D2L notes, for grayscale images of 96 pixels: four
+//!   blocks of four layers without bottleneck, growth rate 32; convolutions have a bias; 758,226
 //!   parameters.
+//! - [`DenseNetConfig::densenet_bc`]: the paper's DenseNet-BC with growth rate 12 and 100 layers,
+//!   for images of 28 to 32 pixels: three blocks of 16 layers, and a stem of one 3 x 3 convolution;
+//!   768,730 parameters.
 //!
 //! | stage | `densenet121`, 224 x 224 | `d2l`, 96 x 96 | `densenet_bc`, 28 x 28 |
 //! |---|---|---|---|
@@ -55,10 +57,10 @@ use crate::{
     summary::Trace,
 };
 
-/// Everything that distinguishes one DenseNet from another.
+/// The config of a DenseNet.
 #[derive(Config, Debug)]
 pub struct DenseNetConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 3)]
     pub channels: usize,
     /// Number of classes.
@@ -73,53 +75,53 @@ pub struct DenseNetConfig {
     /// Whether the stem is one 3 x 3 convolution, for small images.
     #[config(default = false)]
     pub small_stem: bool,
-    /// Whether layers first reduce their input to four times the growth rate.
+    /// Whether layers have a bottleneck, which reduces the input to four times the growth rate.
     #[config(default = true)]
     pub bottleneck: bool,
     /// Whether convolutions have a bias.
     #[config(default = false)]
     pub bias: bool,
-    /// How fresh weights are drawn.
+    /// How the initial weights are drawn.
     pub initialization: Initialization,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
-/// A DenseNet, for images of at least 29 x 29 pixels, or for small ones, of at least 4 x 4.
+/// A DenseNet, for images of at least 29 x 29 pixels (4 x 4 with the small stem).
 ///
-/// Made by [`DenseNetConfig::init`]. The module's documentation has the figure.
+/// Created by [`DenseNetConfig::init`].
 #[derive(Module, Debug)]
 pub struct DenseNet {
-    /// The stem: 7 x 7, every second pixel, or 3 x 3 and no normalization.
+    /// The stem: 7 x 7 with stride 2, or 3 x 3 without normalization.
     pub conv0: ConvNorm,
-    /// 3 x 3, every second pixel, after the stem of 7 x 7.
+    /// 3 x 3, stride 2, after a 7 x 7 stem.
     pub pool0: Option<MaxPool2d>,
-    /// The dense blocks: layers whose outputs are put side by side.
+    /// The dense blocks: layers whose outputs are concatenated.
     pub blocks: Vec<Vec<DenseLayer>>,
-    /// Between any two blocks.
+    /// Between two blocks.
     pub transitions: Vec<Transition>,
     /// After the last block.
     pub norm5: BatchNorm,
-    /// Over the whole feature map.
+    /// Global average pooling.
     pub average: AdaptiveAvgPool2d,
-    /// To the classes.
+    /// Outputs the logits.
     pub classifier: Linear,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
-/// Adds some channels to those that it sees.
+/// A layer of a dense block: computes new channels from all channels before it.
 #[derive(Module, Debug)]
 pub struct DenseLayer {
-    /// Of all that the layer sees.
+    /// Of the layer's input.
     pub norm1: BatchNorm,
-    /// 1 x 1, to four times the growth rate, and the normalization after it.
+    /// 1 x 1, to four times the growth rate, and its normalization.
     pub bottleneck: Option<ConvNorm>,
     /// 3 x 3, to the growth rate.
     pub conv: Conv2d,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
@@ -133,13 +135,13 @@ pub struct Transition {
     pub conv: Conv2d,
     /// 2 x 2.
     pub pool: AvgPool2d,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
 impl DenseNetConfig {
-    /// The notes' network for Fashion-MNIST, scaled up to 96 pixels.
+    /// The network of the D2L notes, for Fashion-MNIST enlarged to 96 pixels.
     pub fn d2l() -> Self {
         Self::new(vec![4; 4], 32, 64, Initialization::XAVIER)
             .with_channels(1)
@@ -148,7 +150,7 @@ impl DenseNetConfig {
             .with_bias(true)
     }
 
-    /// DenseNet-BC (k = 12, L = 100) for images of 28 to 32 pixels, grey, of 10 classes.
+    /// DenseNet-BC (k = 12, L = 100) for grayscale images of 28 to 32 pixels and 10 classes.
     pub fn densenet_bc() -> Self {
         Self::imagenet([16; 3], 12, 24).with_channels(1).with_classes(10).with_small_stem(true)
     }
@@ -179,14 +181,14 @@ impl DenseNetConfig {
         Self::new(depths.to_vec(), growth, stem, initialization)
     }
 
-    /// The network with fresh weights.
+    /// Creates the network with random initial weights.
     ///
     /// # Panics
     ///
-    /// If there are no blocks, or one has no layers.
+    /// If there are no blocks, or a block has no layers.
     pub fn init(&self, device: &Device) -> DenseNet {
         let is_empty = self.depths.is_empty() || self.depths.contains(&0);
-        assert!(!is_empty, "a DenseNet has blocks, and each has layers");
+        assert!(!is_empty, "a DenseNet needs at least one block, and a block at least one layer");
         let layers = Layers {
             initialization: &self.initialization,
             bias: self.bias,
@@ -246,51 +248,9 @@ impl DenseNetConfig {
     }
 }
 
-impl DenseNet {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images are smaller than 29 x 29 pixels (4 x 4 with the stem for small images), or
-    /// have another number of channels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        let x = x.flatten(1, 3); // [b, 1024]
-        self.classifier.forward(x) // [b, classes]
-    }
-
-    /// Images `[batch, channels, height, width]` to the last feature map, of DenseNet-121 at 224
-    /// pixels `[batch, 1024, 7, 7]`.
-    ///
-    /// # Panics
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        assert_takes(self, &images);
-        let mut x = match &self.pool0 {
-            // [b, 64, 56, 56]
-            Some(pool) => self.kernels.max_pool2d(pool, self.conv0.forward_relu(images)),
-            // [b, 24, 28, 28]
-            None => self.conv0.forward(images),
-        };
-        for (index, block) in self.blocks.iter().enumerate() {
-            if index > 0 {
-                // [b, 128, 28, 28], [b, 256, 14, 14], [b, 512, 7, 7]
-                x = self.transitions[index - 1].forward(x);
-            }
-            // [b, 256, 56, 56], [b, 512, 28, 28], [b, 1024, 14, 14], [b, 1024, 7, 7]
-            for layer in block {
-                let [old, input] = self.kernels.fork(x);
-                x = self.kernels.concatenate(vec![old, layer.forward(input)]);
-            }
-        }
-        self.norm5.forward_relu(x) // [b, 1024, 7, 7]
-    }
-}
-
 impl DenseLayer {
-    /// Maps `[batch, channels, height, width]` to the channels that the layer adds, `[batch, growth
-    /// rate, height, width]`.
+    /// Maps `[batch, channels, height, width]` to the new channels, `[batch, growth rate, height,
+    /// width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let x = self.norm1.forward_relu(x);
         let x = match &self.bottleneck {
@@ -314,8 +274,48 @@ impl Transition {
 }
 
 impl ConvNet for DenseNet {
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images are smaller than 29 x 29 pixels (4 x 4 with the small stem), or have a
+    /// different number of channels.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        let x = x.flatten(1, 3); // [b, 1024]
+        self.classifier.forward(x) // [b, classes]
+    }
+
+    /// Maps images `[batch, channels, height, width]` to the last feature map: `[batch, 1024, 7,
+    /// 7]` for DenseNet-121 at 224 pixels.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let mut x = match &self.pool0 {
+            // [b, 64, 56, 56]
+            Some(pool) => self.kernels.max_pool2d(pool, self.conv0.forward_relu(images)),
+            // [b, 24, 28, 28]
+            None => self.conv0.forward(images),
+        };
+        for (index, block) in self.blocks.iter().enumerate() {
+            if index > 0 {
+                // [b, 128, 28, 28], [b, 256, 14, 14], [b, 512, 7, 7]
+                x = self.transitions[index - 1].forward(x);
+            }
+            // [b, 256, 56, 56], [b, 512, 28, 28], [b, 1024, 14, 14], [b, 1024, 7, 7]
+            for layer in block {
+                let [old, input] = self.kernels.fork(x);
+                x = self.kernels.concatenate(vec![old, layer.forward(input)]);
+            }
+        }
+        self.norm5.forward_relu(x) // [b, 1024, 7, 7]
+    }
+
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
-        // Each transition halves the image, and so do both layers of the large stem, rounding up.
+        // Each transition halves the image; both layers of the large stem halve it, rounding up.
         let side = 1 << self.transitions.len();
         let side = if self.pool0.is_some() { 4 * (side - 1) + 1 } else { side };
         at_least(side, "DenseNet", self.conv0.conv.weight.lazy_shape()[1], image)
@@ -372,7 +372,8 @@ impl ConvNet for DenseNet {
         }
     }
 
-    /// Blocks and transitions in turn, which the listing with a class names; then the last layers.
+    /// Alternating blocks and transitions, then the last layers. The listing with a class names
+    /// them.
     fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
         let parts: Vec<&str> = layer.split('.').collect();
         let number = |number: &str| number.parse::<usize>().ok();

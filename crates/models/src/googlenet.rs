@@ -1,35 +1,36 @@
 //! # GoogLeNet: parallel branches
 //!
-//! Szegedy et al., [Going deeper with convolutions](https://arxiv.org/abs/1409.4842) (2014). Which
-//! window is best, 1 x 1, 3 x 3 or 5 x 5? GoogLeNet takes them all: its block, *Inception*, sends
-//! the input along four branches and puts their outputs side by side.
+//! Szegedy et al., [Going deeper with convolutions](https://arxiv.org/abs/1409.4842) (2014).
+//! GoogLeNet does not choose one kernel size: its block, *Inception*, applies 1 x 1, 3 x 3 and
+//! 5 x 5 convolutions and a pool in four parallel branches and concatenates the outputs.
 //!
 //! ```text
 //!            +--> 1 x 1 ------------------+
 //!            |                            |
 //!            +--> 1 x 1 ----> 3 x 3 ------+
-//!   x -------+                            +--> channels side by side
+//!   x -------+                            +--> concatenated channels
 //!            +--> 1 x 1 ----> 5 x 5 ------+
 //!            |                            |
 //!            +--> 3 x 3 pool -> 1 x 1 ----+
 //! ```
 //!
-//! The 1 x 1 convolutions, which NiN brought, reduce the channels before the wide windows, where the
-//! cost is; nine blocks have a tenth of AlexNet's parameters and are more accurate. As in NiN the
-//! image is averaged at the end, before one fully connected layer.
+//! The 1 x 1 convolutions, first used in NiN, reduce the channels before the larger, more expensive
+//! convolutions. With nine blocks, GoogLeNet has a tenth of AlexNet's parameters and is more
+//! accurate. As in NiN, there is global average pooling at the end, before one fully connected
+//! layer.
 //!
 //! Two variants:
 //!
-//! - [`GoogLeNetConfig::d2l`]: the notes' network, the paper's widths (table 1) for grey images of
-//!   96 pixels, without auxiliary classifiers or dropout.
-//! - [`GoogLeNetConfig::imagenet`]: torchvision's, which differs from the paper: batch normalization
-//!   after each convolution; pools that round up, the last of 2 x 2; and a 3 x 3 window in the third
-//!   branch, where the paper has 5 x 5 (a mistake that torchvision keeps for the sake of its
-//!   weights).
+//! - [`GoogLeNetConfig::d2l`]: the network of the D2L notes, with the paper's widths (table 1), for
+//!   grayscale images of 96 pixels, without auxiliary classifiers or dropout.
+//! - [`GoogLeNetConfig::imagenet`]: torchvision's network, which differs from the paper: batch
+//!   normalization after each convolution; pools whose output sizes are rounded up, the last of
+//!   them 2 x 2; and 3 x 3 instead of 5 x 5 convolutions in the third branch (a mistake that
+//!   torchvision keeps because its weights depend on it).
 //!
-//! With [`auxiliary`](GoogLeNetConfig::auxiliary) heads two classifiers halfway give the lower
-//! blocks gradients of their own in training; their losses count 0.3 each. In prediction they are
-//! not used.
+//! With [`auxiliary`](GoogLeNetConfig::auxiliary), two classifiers in the middle of the network
+//! give the lower blocks additional gradients in training; their losses have a weight of 0.3 each.
+//! They are not used in prediction.
 //!
 //! | stage | `d2l`, 1 x 96 x 96 | parameters | `imagenet`, 3 x 224 x 224 | parameters |
 //! |---|---|---|---|---|
@@ -65,41 +66,41 @@ use crate::{
     summary::Trace,
 };
 
-/// Everything that distinguishes one GoogLeNet from another.
+/// The config of a GoogLeNet.
 #[derive(Config, Debug)]
 pub struct GoogLeNetConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 3)]
     pub channels: usize,
     /// Number of classes.
     #[config(default = 1000)]
     pub classes: usize,
-    /// Whether the network is torchvision's: batch normalization after each convolution, pools that
-    /// round up, 3 x 3 windows in the third branch.
+    /// Whether the network is torchvision's: batch normalization after each convolution, pools in
+    /// ceil mode, and 3 x 3 convolutions in the third branch.
     pub torchvision: bool,
     /// Whether there are auxiliary classifiers.
     #[config(default = false)]
     pub auxiliary: bool,
-    /// The share of features that dropout silences in training, before the last layer.
+    /// The dropout probability, before the last layer.
     #[config(default = 0.2)]
     pub dropout: f64,
-    /// The same in the auxiliary classifiers.
+    /// The dropout probability in the auxiliary classifiers.
     #[config(default = 0.7)]
     pub auxiliary_dropout: f64,
-    /// How fresh weights are drawn.
+    /// How the initial weights are drawn.
     pub initialization: Initialization,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
-/// GoogLeNet; torchvision's is for images of at least 15 x 15 pixels.
+/// GoogLeNet; the images for torchvision's network must have at least 15 x 15 pixels.
 ///
-/// Made by [`GoogLeNetConfig::init`]. The module's documentation has the figure.
+/// Created by [`GoogLeNetConfig::init`]. The module's documentation has a figure of its blocks.
 #[derive(Module, Debug)]
 #[allow(missing_docs)] // the names of the paper's table
 pub struct GoogLeNet {
-    /// 7 x 7, every second pixel.
+    /// 7 x 7, stride 2.
     pub conv1: ConvNorm,
     /// 1 x 1.
     pub conv2: ConvNorm,
@@ -114,39 +115,39 @@ pub struct GoogLeNet {
     pub inception4e: Inception,
     pub inception5a: Inception,
     pub inception5b: Inception,
-    /// After `conv1`, `conv3` and `inception3b`: 3 x 3, every second pixel.
+    /// After `conv1`, `conv3` and `inception3b`: 3 x 3, stride 2.
     pub pool: MaxPool2d,
-    /// After `inception4e`: every second pixel.
+    /// After `inception4e`: stride 2.
     pub pool4: MaxPool2d,
     /// An auxiliary classifier after `inception4a`.
     pub aux1: Option<Auxiliary>,
     /// An auxiliary classifier after `inception4d`.
     pub aux2: Option<Auxiliary>,
-    /// Over the whole feature map.
+    /// Global average pooling.
     pub average: AdaptiveAvgPool2d,
     /// Before the last layer.
     pub dropout: Dropout,
-    /// To the classes.
+    /// Outputs the logits.
     pub fc: Linear,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
-/// Four branches, side by side.
+/// Four parallel branches.
 #[derive(Module, Debug)]
 pub struct Inception {
     /// 1 x 1.
     pub branch1: ConvNorm,
     /// 1 x 1, then 3 x 3.
     pub branch2: [ConvNorm; 2],
-    /// 1 x 1, then 5 x 5; in torchvision's network 3 x 3.
+    /// 1 x 1, then 5 x 5 (torchvision's network: 3 x 3).
     pub branch3: [ConvNorm; 2],
     /// 1 x 1, after the pool.
     pub branch4: ConvNorm,
     /// 3 x 3, before the fourth branch.
     pub pool: MaxPool2d,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
@@ -154,36 +155,27 @@ pub struct Inception {
 /// A classifier in the middle of the network, for training.
 #[derive(Module, Debug)]
 pub struct Auxiliary {
-    /// To a grid of 4 x 4.
+    /// Averages to 4 x 4.
     pub average: AdaptiveAvgPool2d,
     /// 1 x 1.
     pub conv: ConvNorm,
-    /// From the grid.
+    /// From the feature map.
     pub fc1: Linear,
     /// Between the two layers.
     pub dropout: Dropout,
-    /// To the classes.
+    /// Outputs the logits.
     pub fc2: Linear,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
-/// What a GoogLeNet is trained by: logits, each `[batch, classes]`.
-#[derive(Clone, Debug)]
-pub struct GoogLeNetOutput {
-    /// Those of the network.
-    pub logits: Tensor<2>,
-    /// Those of the auxiliary classifiers, where the network has them.
-    pub auxiliary: Vec<Tensor<2>>,
-}
-
-/// Channels of the branches: 1 x 1; before and after the second and the third branch's window; after
-/// the pool. Table 1 of the paper.
+/// Channels of the branches (table 1 of the paper): after the 1 x 1 convolution of the first
+/// branch; after the two convolutions of the second and the third branch; after the fourth branch.
 type Widths = (usize, [usize; 2], [usize; 2], usize);
 
 impl GoogLeNetConfig {
-    /// The notes' network for Fashion-MNIST, scaled up to 96 pixels.
+    /// The network of the D2L notes, for Fashion-MNIST enlarged to 96 pixels.
     pub fn d2l() -> Self {
         Self::new(false, Initialization::XAVIER).with_channels(1).with_classes(10).with_dropout(0.0)
     }
@@ -195,7 +187,7 @@ impl GoogLeNetConfig {
         Self::new(true, initialization)
     }
 
-    /// The network with fresh weights.
+    /// Creates the network with random initial weights.
     pub fn init(&self, device: &Device) -> GoogLeNet {
         let layers = Layers {
             initialization: &self.initialization,
@@ -275,42 +267,6 @@ impl GoogLeNetConfig {
 }
 
 impl GoogLeNet {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have another number of channels, or, in torchvision's network, are smaller than
-    /// 15 x 15 pixels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        self.classify(self.features(images)) // [b, classes]
-    }
-
-    /// [`forward`](Self::forward), and the logits of the auxiliary classifiers, for training.
-    ///
-    /// # Panics
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn forward_auxiliary(&self, images: Tensor<4>) -> GoogLeNetOutput {
-        let middle = self.stage4(self.stage3(images));
-        let heads = [(&self.aux1, &middle[0]), (&self.aux2, &middle[1])];
-        let auxiliary =
-            heads.into_iter().filter_map(|(head, x)| Some(head.as_ref()?.forward(x.clone())));
-        let auxiliary = auxiliary.collect();
-        let [_, _, x] = middle;
-        GoogLeNetOutput { logits: self.classify(self.stage5(x)), auxiliary }
-    }
-
-    /// Images `[batch, channels, height, width]` to the last feature map, at 224 pixels `[batch,
-    /// 1024, 7, 7]`.
-    ///
-    /// # Panics
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        let [_, _, x] = self.stage4(self.stage3(images));
-        self.stage5(x)
-    }
-
     fn stage3(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
         let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
@@ -323,7 +279,7 @@ impl GoogLeNet {
         self.kernels.max_pool2d(&self.pool, x) // [b, 480, 14, 14]
     }
 
-    /// The feature maps that the two auxiliary classifiers see, and the last one.
+    /// The inputs of the two auxiliary classifiers, and the last feature map.
     fn stage4(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
         let a = self.inception4a.forward(x); // [b, 512, 14, 14]
         let x = self.inception4b.forward(a.clone()); // [b, 512, 14, 14]
@@ -389,7 +345,7 @@ impl Inception {
 }
 
 impl Auxiliary {
-    /// A feature map `[batch, channels, height, width]` to logits `[batch, classes]`.
+    /// Maps a feature map `[batch, channels, height, width]` to logits `[batch, classes]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.kernels.adaptive_avg_pool2d(&self.average, x);
         let x = self.conv.forward_relu(x).flatten(1, 3); // [b, 2048]
@@ -399,12 +355,49 @@ impl Auxiliary {
 }
 
 impl ConvNet for GoogLeNet {
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have a different number of channels, or are smaller than 15 x 15 pixels
+    /// (torchvision's network only).
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.classify(self.features(images)) // [b, classes]
+    }
+
+    /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
+    /// `[batch, 1024, 7, 7]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        let [_, _, x] = self.stage4(self.stage3(images));
+        self.stage5(x)
+    }
+
+    /// [`forward`](Self::forward) that also returns the auxiliary classifiers' logits, for
+    /// training.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn forward_auxiliary(&self, images: Tensor<4>) -> (Tensor<2>, Vec<Tensor<2>>) {
+        let middle = self.stage4(self.stage3(images));
+        let heads = [(&self.aux1, &middle[0]), (&self.aux2, &middle[1])];
+        let auxiliary =
+            heads.into_iter().filter_map(|(head, x)| Some(head.as_ref()?.forward(x.clone())));
+        let auxiliary = auxiliary.collect();
+        let [_, _, x] = middle;
+        (self.classify(self.stage5(x)), auxiliary)
+    }
+
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         let side = if self.pool.ceil_mode { 15 } else { 1 };
         at_least(side, "GoogLeNet", self.conv1.conv.weight.lazy_shape()[1], image)
     }
 
-    /// Without the auxiliary classifiers, which do not predict.
+    /// Without the auxiliary classifiers, which are not used in prediction.
     fn trace(&self, trace: &mut Trace) {
         trace.conv_norm("conv1", &self.conv1);
         trace.max_pool("maxpool1", &self.pool);
@@ -492,7 +485,7 @@ impl ConvNet for GoogLeNet {
         }
     }
 
-    /// torchvision's published weights hold the auxiliary classifiers.
+    /// torchvision's published weights contain the auxiliary classifiers.
     fn optional(&self) -> &'static [&'static str] {
         if self.aux1.is_some() { &[] } else { &["aux1.", "aux2."] }
     }

@@ -1,24 +1,24 @@
-//! What the weights that were learned on ImageNet expect and mean.
+//! The input format and the classes of weights that were trained on ImageNet.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::Architecture;
 
-/// The side, in pixels, of the images that torchvision's weights were evaluated on.
+/// The height and width, in pixels, of the images on which torchvision's weights were evaluated.
 pub const SIDE: usize = 224;
 
-/// The names of the 1000 classes of the ImageNet challenge (ILSVRC 2012), in the order of the
-/// logits, as torchvision has them.
+/// Returns torchvision's names of the 1000 classes of the ImageNet challenge (ILSVRC 2012), in the
+/// order of the logits.
 pub fn classes() -> impl ExactSizeIterator<Item = &'static str> {
     let mut lines = include_str!("imagenet_classes.txt").lines();
     (0..1000).map(move |_| lines.next().unwrap_or_default())
 }
 
-/// Pixels as the rows of RGB images of 0 to 255, `[batch, height, width, 3]`, to images `[batch, 3,
-/// height, width]` as torchvision's weights of this architecture expect them.
+/// Converts RGB pixels from 0 to 255, `[batch, height, width, 3]`, to images `[batch, 3, height,
+/// width]`, normalized as torchvision's weights of this architecture expect.
 ///
-/// Most expect each channel to have mean 0 and standard deviation 1 over ImageNet; those of GoogLeNet
-/// expect values from -1 to 1.
+/// Most expect each channel to have mean 0 and standard deviation 1 over ImageNet; those of
+/// GoogLeNet expect values from -1 to 1.
 ///
 /// # Panics
 ///

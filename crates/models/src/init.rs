@@ -7,28 +7,28 @@ use burn::{
     tensor::Device,
 };
 
-/// How the fresh weights of a network are drawn.
+/// How the initial weights of a network are drawn.
 #[derive(Config, Debug, PartialEq)]
 pub struct Initialization {
     /// The weights of convolutions.
     pub convolution: Initializer,
     /// The weights of fully connected layers.
     pub linear: Initializer,
-    /// Whether biases start at zero. Otherwise they are uniform within 1 / sqrt(fan in), PyTorch's
-    /// and Burn's default.
+    /// Whether biases start at zero. Otherwise they are uniform in ±1 / sqrt(fan in), the default
+    /// of PyTorch and Burn.
     pub zero_biases: bool,
 }
 
 impl Initialization {
     /// Glorot and Bengio, [Understanding the difficulty of training deep feedforward neural
-    /// networks](https://proceedings.mlr.press/v9/glorot10a.html) (2010), equation 16: the
-    /// textbook's choice for all its networks.
+    /// networks](https://proceedings.mlr.press/v9/glorot10a.html) (2010), equation 16. All networks
+    /// of the D2L notes use it.
     pub const XAVIER: Self = Self { convolution: XAVIER, linear: XAVIER, zero_biases: false };
 }
 
 const XAVIER: Initializer = Initializer::XavierUniform { gain: 1.0 };
 
-/// Uniform within 1 / sqrt(fan in): what PyTorch's layers draw unless they are told otherwise.
+/// Uniform in ±1 / sqrt(fan in): the default of PyTorch's layers.
 pub(crate) const PYTORCH: Initializer =
     Initializer::KaimingUniform { gain: 0.577_350_269_189_625_8, fan_out_only: false };
 
@@ -36,11 +36,11 @@ pub(crate) const PYTORCH: Initializer =
 pub(crate) const HE_FAN_IN: Initializer =
     Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: false };
 
-/// The same paper, equation 14: the variance of the gradients is kept, not that of the features.
+/// The same paper, equation 14: preserves the variance of the gradients, not of the features.
 pub(crate) const HE_FAN_OUT: Initializer =
     Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true };
 
-/// A hundredth of a standard normal distribution, as the networks before batch normalization took.
+/// A normal distribution with standard deviation 0.01, common before batch normalization.
 pub(crate) const NORMAL: Initializer = Initializer::Normal { mean: 0.0, std: 0.01 };
 
 impl Initialization {

@@ -1,19 +1,19 @@
-//! # LeNet: where it began
+//! # LeNet: an early convolutional network
 //!
 //! LeCun, Bottou, Bengio and Haffner, [Gradient-based learning applied to document
-//! recognition](https://ieeexplore.ieee.org/document/726791) (1998), section II. Two convolutions
-//! find features, each followed by pooling that makes them a little independent of their place;
-//! three fully connected layers turn the features into a class. The original pooled with learned
-//! weights and ended in Gaussian units; what is built since then pools by averaging and ends in
-//! logits.
+//! recognition](https://ieeexplore.ieee.org/document/726791) (1998), section II; its figure 2 shows
+//! the network. Two convolutions find features. Pooling after each convolution makes the features
+//! less dependent on their position. Three fully connected layers classify the features. The
+//! original network had pooling with learned weights and a last layer of Gaussian units; newer
+//! versions, like this one, use average pooling and return logits.
 //!
 //! Two variants:
 //!
-//! - [`LeNetConfig::lenet`]: the first convolution is padded, so that images of 28 pixels lead to
-//!   the feature maps that the paper gets from 32.
-//! - [`LeNetConfig::lenet_bn`]: the notes' network with batch normalization between each layer and
-//!   its sigmoid. The first convolution is not padded. A sigmoid far from zero is flat and lets
-//!   little gradient through; normalized inputs keep it in its steep part.
+//! - [`LeNetConfig::lenet`]: the first convolution is padded, so that images of 28 pixels give
+//!   feature maps of the same size as images of 32 pixels in the paper.
+//! - [`LeNetConfig::lenet_bn`]: the network of the D2L notes, with batch normalization between each
+//!   layer and its sigmoid. The first convolution is not padded. The gradient of a sigmoid is small
+//!   where its input is far from zero; normalized inputs stay in the steep part.
 //!
 //! | stage | `lenet` | parameters | `lenet_bn` | parameters |
 //! |---|---|---|---|---|
@@ -40,10 +40,10 @@ use crate::{
     summary::Trace,
 };
 
-/// Everything that distinguishes one LeNet from another.
+/// The config of a LeNet.
 #[derive(Config, Debug)]
 pub struct LeNetConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 1)]
     pub channels: usize,
     /// Number of classes.
@@ -53,14 +53,14 @@ pub struct LeNetConfig {
     pub padding: usize,
     /// Whether each layer but the last is followed by batch normalization.
     pub batch_norm: bool,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
 /// LeNet-5, with or without batch normalization, for images of 28 x 28 pixels.
 ///
-/// Made by [`LeNetConfig::init`]. The module's documentation has the figure.
+/// Created by [`LeNetConfig::init`].
 #[derive(Module, Debug)]
 pub struct LeNet {
     /// 5 x 5, to 6 channels.
@@ -81,28 +81,28 @@ pub struct LeNet {
     pub fc2: Linear,
     /// After `fc2`.
     pub bn4: Option<BatchNorm>,
-    /// From 84 units to the classes.
+    /// From 84 units to the logits.
     pub fc3: Linear,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
 impl LeNetConfig {
-    /// The side, in pixels, of the images that LeNet takes.
+    /// The height and width, in pixels, of LeNet's input images.
     pub const SIDE: usize = 28;
 
-    /// Plain LeNet-5, the first convolution padded.
+    /// LeNet-5 without batch normalization; the first convolution is padded.
     pub fn lenet() -> Self {
         Self::new(2, false)
     }
 
-    /// The notes' LeNet with batch normalization.
+    /// The LeNet with batch normalization of the D2L notes.
     pub fn lenet_bn() -> Self {
         Self::new(0, true)
     }
 
-    /// The network with fresh weights: Xavier, as the notes' authors do.
+    /// Creates the network with Xavier initialization, as in the D2L notes.
     pub fn init(&self, device: &Device) -> LeNet {
         let layers = Layers {
             initialization: &Initialization::XAVIER,
@@ -113,7 +113,7 @@ impl LeNetConfig {
             device,
         };
         let bn = |channels| self.batch_norm.then(|| layers.norm(channels));
-        // Each convolution takes 4 pixels off the side, each pooling halves it.
+        // A 5 x 5 convolution shortens each side by 4 pixels, pooling halves it.
         let side = ((Self::SIDE + 2 * self.padding - 4) / 2 - 4) / 2;
 
         LeNet {
@@ -132,37 +132,6 @@ impl LeNetConfig {
     }
 }
 
-impl LeNet {
-    /// Images `[batch, channels, 28, 28]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have another size or number of channels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.features(images).flatten(1, 3); // [b, 400], batch norm: [b, 256]
-        let x = self.kernels.sigmoid(normalize(&self.bn3, self.fc1.forward(x))); // [b, 120]
-        let x = self.kernels.sigmoid(normalize(&self.bn4, self.fc2.forward(x))); // [b, 84]
-        self.fc3.forward(x) // [b, 10]
-    }
-
-    /// Images `[batch, channels, 28, 28]` to the last feature map, `[batch, 16, 5, 5]`, or
-    /// `[batch, 16, 4, 4]` with batch normalization.
-    ///
-    /// # Panics
-    ///
-    /// If the images have another size or number of channels.
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        assert_takes(self, &images);
-        let kernels = self.kernels;
-        let x = normalize(&self.bn1, kernels.conv2d(&self.conv1, images));
-        let x = kernels.sigmoid(x); // [b, 6, 28, 28], bn: 24
-        let x = kernels.avg_pool2d(&self.pool, x); // [b, 6, 14, 14], batch norm: 12
-        let x = normalize(&self.bn2, kernels.conv2d(&self.conv2, x));
-        let x = kernels.sigmoid(x); // [b, 16, 10, 10], bn: 8
-        kernels.avg_pool2d(&self.pool, x) // [b, 16, 5, 5], batch norm: 4
-    }
-}
-
 fn normalize<const D: usize>(layer: &Option<BatchNorm>, x: Tensor<D>) -> Tensor<D> {
     match layer {
         Some(layer) => layer.forward(x),
@@ -171,6 +140,35 @@ fn normalize<const D: usize>(layer: &Option<BatchNorm>, x: Tensor<D>) -> Tensor<
 }
 
 impl ConvNet for LeNet {
+    /// Maps images `[batch, channels, 28, 28]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have a different size or number of channels.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.features(images).flatten(1, 3); // [b, 400], batch norm: [b, 256]
+        let x = self.kernels.sigmoid(normalize(&self.bn3, self.fc1.forward(x))); // [b, 120]
+        let x = self.kernels.sigmoid(normalize(&self.bn4, self.fc2.forward(x))); // [b, 84]
+        self.fc3.forward(x) // [b, 10]
+    }
+
+    /// Maps images `[batch, channels, 28, 28]` to the last feature map: `[batch, 16, 5, 5]`, or
+    /// `[batch, 16, 4, 4]` with batch normalization.
+    ///
+    /// # Panics
+    ///
+    /// If the images have a different size or number of channels.
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let kernels = self.kernels;
+        let x = normalize(&self.bn1, kernels.conv2d(&self.conv1, images));
+        let x = kernels.sigmoid(x); // [b, 6, 28, 28], batch norm: 24
+        let x = kernels.avg_pool2d(&self.pool, x); // [b, 6, 14, 14], batch norm: 12
+        let x = normalize(&self.bn2, kernels.conv2d(&self.conv2, x));
+        let x = kernels.sigmoid(x); // [b, 16, 10, 10], batch norm: 8
+        kernels.avg_pool2d(&self.pool, x) // [b, 16, 5, 5], batch norm: 4
+    }
+
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         exactly(LeNetConfig::SIDE, "LeNet", self.conv1.weight.lazy_shape()[1], image)
     }

@@ -1,11 +1,11 @@
-//! # The modern convolutional networks, one file each
+//! # Modern convolutional networks, one file each
 //!
-//! Every network is a Burn [`Module`](burn::module::Module) made from a config, with presets for
-//! the variants that people know by name:
+//! Every network is a Burn [`Module`](burn::module::Module) created from a config. There are
+//! presets for the well-known variants:
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};
-//! use models::LeNetConfig;
+//! use models::{ConvNet, LeNetConfig};
 //!
 //! let device = Device::flex();
 //! let network = LeNetConfig::lenet_bn().init(&device);
@@ -17,26 +17,29 @@
 //! | file | idea | networks |
 //! |---|---|---|
 //! | [`lenet`] | convolutions find features, fully connected layers decide | LeNet-5, with and without batch normalization |
-//! | [`alexnet`] | deep, wide, with ReLUs and dropout | AlexNet |
+//! | [`alexnet`] | deeper and wider, with ReLU and dropout | AlexNet |
 //! | [`vgg`] | repeated blocks of 3 x 3 convolutions | VGG-11, 13, 16 and 19, with and without batch normalization |
-//! | [`nin`] | a network at every pixel, and no fully connected layers | NiN |
+//! | [`nin`] | a small network at every pixel, no fully connected layers | NiN |
 //! | [`googlenet`] | parallel branches | GoogLeNet |
 //! | [`resnet`] | blocks that add to their input | ResNet-18, 34, 50, 101 and 152 |
-//! | [`wide_resnet`] | fewer and wider residual blocks | WRN-16-4, WRN-28-10, WRN-40-4 |
-//! | [`densenet`] | layers that see all before them | DenseNet-121, 161, 169 and 201, DenseNet-BC |
+//! | [`wide_resnet`] | fewer, wider residual blocks | WRN-16-4, WRN-28-10, WRN-40-4 |
+//! | [`densenet`] | each layer gets the outputs of all layers before it | DenseNet-121, 161, 169 and 201, DenseNet-BC |
 //!
-//! Each comes in the form of the notes for Fashion-MNIST (`d2l`), in torchvision's for ImageNet
-//! (`imagenet`), or in one for small images (`small`); channels and classes are the caller's choice.
+//! There are up to three presets of each network: `d2l`, the network of the notes of
+//! [Dive into Deep Learning](https://d2l.ai) (D2L) for Fashion-MNIST; `imagenet`, torchvision's
+//! network; and `small`, a network for small images. The caller can choose the numbers of channels
+//! and classes.
 //!
-//! All of them [load weights](ConvNet::load) of PyTorch, safetensors and Burn, with torchvision's names
-//! or those of Dive into Deep Learning, [save](ConvNet::save) them so that PyTorch loads them, [fold](ConvNet::prepare_for_prediction)
-//! their batch normalization for prediction, and give a [summary](ConvNet::summary) of their layers.
+//! Every network can [load weights](ConvNet::load) from files of PyTorch, safetensors and Burn,
+//! with the layer names of torchvision or D2L; [save](ConvNet::save) weights in a form that PyTorch
+//! can load; [fold](ConvNet::prepare_for_prediction) its batch normalization for prediction; and
+//! return a [summary](ConvNet::summary) of its layers.
 //!
-//! A program that lets its user choose names a network by [`Architecture`] and holds it as a
-//! [`Network`].
+//! If the user of a program chooses the network, the program can use [`Architecture`] for its name
+//! and [`Network`] for the module.
 //!
-//! No backend is turned on by default: turn on the feature of this crate, or of `burn`, that has
-//! the name of yours (`wgpu`, `vulkan`, `metal`, `cuda`, `rocm`, `flex`, `ndarray`).
+//! No backend is enabled by default: enable the feature of this crate, or of `burn`, with the name
+//! of your backend (`wgpu`, `vulkan`, `metal`, `cuda`, `rocm`, `flex`, `ndarray`).
 
 #![warn(missing_docs)]
 
@@ -50,6 +53,7 @@ pub mod imagenet;
 mod init;
 pub mod lenet;
 mod network;
+mod networks;
 pub mod nin;
 pub mod resnet;
 pub mod summary;
@@ -60,14 +64,14 @@ pub mod wide_resnet;
 pub use convolution::Kernels;
 
 pub use alexnet::{AlexNet, AlexNetConfig};
-pub use architecture::{Architecture, NoSuchPreset, Preset, UnknownName};
+pub use architecture::{NoSuchPreset, Preset, UnknownName};
 pub use blocks::ConvNorm;
 pub use conv_net::{ConvNet, ImageError, Listing};
 pub use densenet::{DenseNet, DenseNetConfig};
 pub use googlenet::{GoogLeNet, GoogLeNetConfig};
 pub use init::Initialization;
 pub use lenet::{LeNet, LeNetConfig};
-pub use network::{Network, NetworkConfig};
+pub use networks::{Architecture, Network, NetworkConfig};
 pub use nin::{Nin, NinConfig};
 pub use resnet::{ResNet, ResNetConfig};
 pub use vgg::{Vgg, VggConfig};

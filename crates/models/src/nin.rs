@@ -1,22 +1,24 @@
 //! # NiN: network in network
 //!
-//! Lin, Chen and Yan, [Network in network](https://arxiv.org/abs/1312.4400) (2013). LeNet, AlexNet
-//! and VGG all find features with convolutions and then decide with fully connected layers, which
-//! hold most of the parameters and overfit. NiN has none:
+//! Lin, Chen and Yan, [Network in network](https://arxiv.org/abs/1312.4400) (2013); its figure 2
+//! shows the network. LeNet, AlexNet and VGG find features with convolutions and classify them with
+//! fully connected layers, which have most of the parameters and overfit. NiN has no fully
+//! connected layers:
 //!
-//! - Its block is a convolution followed by two of 1 x 1, a small fully connected network of its
-//!   own at every pixel.
-//! - The last block has a channel for each class, and the average of a channel over the image is
-//!   that class's logit.
+//! - Its block is a convolution followed by two 1 x 1 convolutions, which are a small fully
+//!   connected network at every pixel.
+//! - The last block has a channel for each class. The average of a channel over the image is the
+//!   logit of that class.
 //!
-//! It inspired the 1 x 1 convolutions and the average pools of all later networks.
+//! The later networks adopted its 1 x 1 convolutions and global average pooling.
 //!
 //! Two variants:
 //!
-//! - [`NinConfig::d2l`]: the notes' network, AlexNet's convolutions with two pointwise ones each.
-//! - [`NinConfig::imagenet`]: the model that the authors published for Caffe: pools round up, and
-//!   the last block goes over 1,024 channels. (The paper itself describes networks for small images
-//!   only.)
+//! - [`NinConfig::d2l`]: the network of the D2L notes: AlexNet's convolutions, each followed by two
+//!   1 x 1 convolutions.
+//! - [`NinConfig::imagenet`]: the model that the authors published for Caffe: the output sizes of
+//!   pools are rounded up, and the last block has 1,024 channels inside. (The paper itself
+//!   describes only networks for small images.)
 //!
 //! | stage | `d2l`, 1 x 224 x 224 | parameters | `imagenet`, 3 x 224 x 224 | parameters |
 //! |---|---|---|---|---|
@@ -48,69 +50,69 @@ use crate::{
     summary::Trace,
 };
 
-/// Everything that distinguishes one NiN from another.
+/// The config of a NiN.
 #[derive(Config, Debug)]
 pub struct NinConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 3)]
     pub channels: usize,
     /// Number of classes.
     #[config(default = 1000)]
     pub classes: usize,
-    /// Channels inside the last block; the number of classes if none.
+    /// Channels inside the last block; if `None`, the number of classes.
     pub last_width: Option<usize>,
-    /// Whether pools round up.
+    /// Whether the output sizes of pools are rounded up (ceil mode).
     pub round_up: bool,
-    /// The share of values that dropout silences in training, before the last block.
+    /// The dropout probability, before the last block.
     #[config(default = 0.5)]
     pub dropout: f64,
-    /// How fresh weights are drawn.
+    /// How the initial weights are drawn.
     pub initialization: Initialization,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
-/// NiN, for images of at least 67 x 67 pixels (39 x 39 where pools round up); made for 224 x 224.
+/// NiN, for images of at least 67 x 67 pixels (39 x 39 if pools round up); designed for 224 x 224.
 ///
-/// Made by [`NinConfig::init`]. The module's documentation has the figure.
+/// Created by [`NinConfig::init`].
 #[derive(Module, Debug)]
 pub struct Nin {
-    /// 11 x 11, every fourth pixel, to 96 channels.
+    /// 11 x 11, stride 4, to 96 channels.
     pub block1: NinBlock,
     /// 5 x 5, to 256 channels.
     pub block2: NinBlock,
     /// 3 x 3, to 384 channels.
     pub block3: NinBlock,
-    /// 3 x 3, to the classes.
+    /// 3 x 3, to one channel for each class.
     pub block4: NinBlock,
-    /// 3 x 3, every second pixel; after the first three blocks.
+    /// 3 x 3, stride 2; after each of the first three blocks.
     pub pool: MaxPool2d,
     /// Before the last block.
     pub dropout: Dropout,
-    /// Over the whole feature map.
+    /// Global average pooling.
     pub average: AdaptiveAvgPool2d,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
-/// A convolution and a fully connected network at each pixel, with ReLUs after all three.
+/// A convolution and two 1 x 1 convolutions, each followed by ReLU.
 #[derive(Module, Debug)]
 pub struct NinBlock {
-    /// Looks around each pixel.
+    /// The convolution that is larger than 1 x 1.
     pub conv: Conv2d,
     /// 1 x 1.
     pub pointwise1: Conv2d,
     /// 1 x 1.
     pub pointwise2: Conv2d,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
 impl NinConfig {
-    /// The notes' network for Fashion-MNIST, scaled up to 224 pixels.
+    /// The network of the D2L notes, for Fashion-MNIST enlarged to 224 pixels.
     pub fn d2l() -> Self {
         Self::new(false, Initialization::XAVIER).with_channels(1).with_classes(10)
     }
@@ -122,7 +124,7 @@ impl NinConfig {
         Self::new(true, initialization).with_last_width(Some(1024))
     }
 
-    /// The network with fresh weights.
+    /// Creates the network with random initial weights.
     pub fn init(&self, device: &Device) -> Nin {
         let layers = Layers {
             initialization: &self.initialization,
@@ -152,36 +154,6 @@ impl NinConfig {
     }
 }
 
-impl Nin {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images are smaller than 67 x 67 pixels (39 x 39 where pools round up), or have
-    /// another number of channels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        x.flatten(1, 3) // [b, classes]
-    }
-
-    /// Images `[batch, channels, height, width]` to the last feature map, a channel for each class,
-    /// at 224 pixels `[batch, classes, 5, 5]`, where pools round up `[batch, classes, 6, 6]`.
-    ///
-    /// # Panics
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        assert_takes(self, &images);
-        let x = self.block1.forward(images); // [b, 96, 54, 54]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26], imagenet: 27
-        let x = self.block2.forward(x); // [b, 256, 26, 26], imagenet: 27
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12], imagenet: 13
-        let x = self.block3.forward(x); // [b, 384, 12, 12], imagenet: 13
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 384, 5, 5], imagenet: 6
-        self.block4.forward(self.dropout.forward(x)) // [b, classes, 5, 5], imagenet: 6
-    }
-}
-
 impl NinBlock {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -198,6 +170,35 @@ impl NinBlock {
 }
 
 impl ConvNet for Nin {
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images are smaller than 67 x 67 pixels (39 x 39 if pools round up), or have a
+    /// different number of channels.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        x.flatten(1, 3) // [b, classes]
+    }
+
+    /// Maps images `[batch, channels, height, width]` to the last feature map, with a channel for
+    /// each class: at 224 pixels `[batch, classes, 5, 5]`, or `[batch, classes, 6, 6]` if pools
+    /// round up.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let x = self.block1.forward(images); // [b, 96, 54, 54]
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26], imagenet: 27
+        let x = self.block2.forward(x); // [b, 256, 26, 26], imagenet: 27
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12], imagenet: 13
+        let x = self.block3.forward(x); // [b, 384, 12, 12], imagenet: 13
+        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 384, 5, 5], imagenet: 6
+        self.block4.forward(self.dropout.forward(x)) // [b, classes, 5, 5], imagenet: 6
+    }
+
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         let side = if self.pool.ceil_mode { 39 } else { 67 };
         at_least(side, "NiN", self.block1.conv.weight.lazy_shape()[1], image)

@@ -1,10 +1,10 @@
 //! # ResNet: residual networks
 //!
 //! He, Zhang, Ren and Sun, [Deep residual learning for image
-//! recognition](https://arxiv.org/abs/1512.03385) (2015). A deeper network can do what a shallower
-//! one does: its further layers need only pass on what they get. Yet plain networks of more than
-//! twenty layers were found to *train* worse, not to overfit: layers do not easily learn to pass
-//! something on. So let a block compute what to **add** to its input:
+//! recognition](https://arxiv.org/abs/1512.03385) (2015). A deeper network can represent everything
+//! that a shallower one can: its additional layers only need to be the identity. But plain networks
+//! of more than twenty layers have a higher *training* error, which is not overfitting: layers do
+//! not easily learn the identity. So a block computes what to **add** to its input:
 //!
 //! ```text
 //!         +---------------- shortcut ----------------+
@@ -12,13 +12,14 @@
 //!   x ----+--> conv --> bn --> relu --> conv --> bn --(+)--> relu -->  f(x) + x
 //! ```
 //!
-//! With weights of zero the block is the identity, and the gradient reaches every block along the
-//! shortcuts undiminished. Where a stage halves the image and doubles the channels, the shortcut is
-//! a 1 x 1 convolution. The deep variants have *bottlenecks*: 1 x 1 to a quarter of the channels, 3
-//! x 3, and 1 x 1 back, at the cost of the block of two 3 x 3 convolutions with a quarter of the
-//! width.
+//! If its weights are zero, the block is the identity. The gradient reaches every block through the
+//! shortcuts without getting smaller. Where a stage halves the image and doubles the channels, the
+//! shortcut is a 1 x 1 convolution. The blocks of the deep variants are *bottlenecks*: a 1 x 1
+//! convolution to a quarter of the channels, a 3 x 3 convolution, and a 1 x 1 convolution back to
+//! all channels. A bottleneck costs as much as a block of two 3 x 3 convolutions with a quarter of
+//! the channels.
 //!
-//! Variants, by table 1 of the paper:
+//! The variants of the paper's table 1:
 //!
 //! | | block | blocks in each of the four stages | parameters |
 //! |---|---|---|---|
@@ -28,13 +29,15 @@
 //! | [`resnet101`](ResNetConfig::resnet101) | bottleneck | 3, 4, 23, 3 | 44,549,160 |
 //! | [`resnet152`](ResNetConfig::resnet152) | bottleneck | 3, 8, 36, 3 | 60,192,808 |
 //!
-//! These are torchvision's: a bottleneck that halves the image does so in its 3 x 3 convolution,
-//! which is more accurate than in the first one, as in the paper.
+//! They follow torchvision: a bottleneck that halves the image has its stride in the 3 x 3
+//! convolution, which is more accurate than in the first convolution, as in the paper.
 //!
-//! - [`ResNetConfig::d2l`]: the notes' ResNet-18 for grey images of 96 pixels: convolutions have a
-//!   bias, and those of shortcuts no batch normalization; 11,178,378 parameters.
-//! - [`ResNetConfig::resnet18_small`]: for images of 28 to 32 pixels. The stem, a 7 x 7 convolution
-//!   and a pool, which would shrink them to 7 pixels, is one 3 x 3 convolution; 11,172,810 parameters.
+//! - [`ResNetConfig::d2l`]: the ResNet-18 of the D2L notes, for grayscale images of 96 pixels.
+//!   Convolutions have a bias, and there is no batch normalization in shortcuts; 11,178,378
+//!   parameters.
+//! - [`ResNetConfig::resnet18_small`]: for images of 28 to 32 pixels. Its stem is one 3 x 3
+//!   convolution, because a 7 x 7 convolution and a pool would shrink the images to 7 pixels;
+//!   11,172,810 parameters.
 //!
 //! | stage | at 224 x 224 | bottlenecks | `d2l`, at 96 x 96 | `small`, at 28 x 28 |
 //! |---|---|---|---|---|
@@ -64,10 +67,10 @@ use crate::{
     summary::Trace,
 };
 
-/// Everything that distinguishes one ResNet from another.
+/// The config of a ResNet.
 #[derive(Config, Debug)]
 pub struct ResNetConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 3)]
     pub channels: usize,
     /// Number of classes.
@@ -77,7 +80,7 @@ pub struct ResNetConfig {
     pub depths: [usize; 4],
     /// Whether blocks are bottlenecks.
     pub bottleneck: bool,
-    /// Channels of the first stage; each further stage doubles them, bottlenecks put out four times
+    /// Channels of the first stage; each further stage doubles them. Bottlenecks output four times
     /// as many.
     #[config(default = 64)]
     pub width: usize,
@@ -90,21 +93,21 @@ pub struct ResNetConfig {
     /// Whether the convolution of a shortcut is followed by batch normalization.
     #[config(default = true)]
     pub shortcut_norm: bool,
-    /// How fresh weights are drawn.
+    /// How the initial weights are drawn.
     pub initialization: Initialization,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
 /// A ResNet, for images of any size.
 ///
-/// Made by [`ResNetConfig::init`]. The module's documentation has the figure.
+/// Created by [`ResNetConfig::init`]. The module's documentation has a figure of its blocks.
 #[derive(Module, Debug)]
 pub struct ResNet {
-    /// The stem: 7 x 7, every second pixel, or 3 x 3.
+    /// The stem: 7 x 7 with stride 2, or 3 x 3.
     pub conv1: ConvNorm,
-    /// 3 x 3, every second pixel, after the stem of 7 x 7.
+    /// 3 x 3, stride 2, after a 7 x 7 stem.
     pub pool: Option<MaxPool2d>,
     /// Keeps the size of the image.
     pub layer1: Vec<Block>,
@@ -114,34 +117,34 @@ pub struct ResNet {
     pub layer3: Vec<Block>,
     /// Halves the image, doubles the channels.
     pub layer4: Vec<Block>,
-    /// Over the whole feature map.
+    /// Global average pooling.
     pub average: AdaptiveAvgPool2d,
-    /// To the classes.
+    /// Outputs the logits.
     pub fc: Linear,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
-/// A residual block: what its convolutions compute is added to its input.
+/// A residual block: adds the output of its convolutions to its input.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// 3 x 3; in a bottleneck 1 x 1, to a quarter of the channels.
+    /// 3 x 3; in a bottleneck: 1 x 1, to a quarter of the channels.
     pub conv1: ConvNorm,
     /// 3 x 3.
     pub conv2: ConvNorm,
     /// In a bottleneck: 1 x 1, back to all channels.
     pub conv3: Option<ConvNorm>,
-    /// The shortcut, where input and output differ in shape: 1 x 1.
+    /// The shortcut, if input and output differ in shape: 1 x 1.
     pub downsample: Option<ConvNorm>,
 }
 
-/// torchvision's.
+/// torchvision's initialization.
 const HE: Initialization =
     Initialization { convolution: HE_FAN_OUT, linear: PYTORCH, zero_biases: false };
 
 impl ResNetConfig {
-    /// The notes' ResNet-18 for Fashion-MNIST, scaled up to 96 pixels.
+    /// The ResNet-18 of the D2L notes, for Fashion-MNIST enlarged to 96 pixels.
     pub fn d2l() -> Self {
         Self::new([2, 2, 2, 2], false, Initialization::XAVIER)
             .with_channels(1)
@@ -150,7 +153,7 @@ impl ResNetConfig {
             .with_shortcut_norm(false)
     }
 
-    /// ResNet-18 for images of 28 to 32 pixels, grey, of 10 classes.
+    /// ResNet-18 for grayscale images of 28 to 32 pixels and 10 classes.
     pub fn resnet18_small() -> Self {
         Self::resnet18().with_channels(1).with_classes(10).with_small_stem(true)
     }
@@ -180,13 +183,13 @@ impl ResNetConfig {
         Self::new([3, 8, 36, 3], true, HE)
     }
 
-    /// The network with fresh weights.
+    /// Creates the network with random initial weights.
     ///
     /// # Panics
     ///
     /// If a stage has no blocks.
     pub fn init(&self, device: &Device) -> ResNet {
-        assert!(!self.depths.contains(&0), "every stage of a ResNet has at least one block");
+        assert!(!self.depths.contains(&0), "every stage of a ResNet needs at least one block");
         let layers = Layers {
             initialization: &self.initialization,
             bias: self.bias,
@@ -224,7 +227,7 @@ impl ResNetConfig {
         }
     }
 
-    /// What a block of this width puts out.
+    /// The output channels of a block of this width.
     fn outputs(&self, width: usize) -> usize {
         if self.bottleneck { 4 * width } else { width }
     }
@@ -255,37 +258,6 @@ impl ResNetConfig {
 }
 
 impl ResNet {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have another number of channels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        let x = x.flatten(1, 3); // [b, 512], bottlenecks: 2048
-        self.fc.forward(x) // [b, classes]
-    }
-
-    /// Images `[batch, channels, height, width]` to the last feature map, at 224 pixels `[batch,
-    /// 512, 7, 7]`, of bottlenecks `[batch, 2048, 7, 7]`.
-    ///
-    /// # Panics
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        assert_takes(self, &images);
-        let stage = |blocks: &[Block], x| blocks.iter().fold(x, |x, block| block.forward(x));
-        let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
-        let x = match &self.pool {
-            Some(pool) => self.kernels.max_pool2d(pool, x), // [b, 64, 56, 56]
-            None => x,
-        };
-        let x = stage(&self.layer1, x); // [b, 64, 56, 56], bottlenecks: [b, 256, 56, 56]
-        let x = stage(&self.layer2, x); // [b, 128, 28, 28], bottlenecks: [b, 512, 28, 28]
-        let x = stage(&self.layer3, x); // [b, 256, 14, 14], bottlenecks: [b, 1024, 14, 14]
-        stage(&self.layer4, x) // [b, 512, 7, 7], bottlenecks: [b, 2048, 7, 7]
-    }
-
     fn layers(&self) -> [(&'static str, &[Block]); 4] {
         [
             ("layer1", &self.layer1),
@@ -297,8 +269,8 @@ impl ResNet {
 }
 
 impl Block {
-    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`, each
-    /// side halved in the first block of all stages but the first.
+    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`. The
+    /// first block of all stages but the first halves height and width.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [x, shortcut] = self.conv1.kernels.fork(x);
         let shortcut = match &self.downsample {
@@ -336,6 +308,37 @@ impl Block {
 }
 
 impl ConvNet for ResNet {
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have a different number of channels.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        let x = x.flatten(1, 3); // [b, 512], bottlenecks: 2048
+        self.fc.forward(x) // [b, classes]
+    }
+
+    /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
+    /// `[batch, 512, 7, 7]`, or `[batch, 2048, 7, 7]` with bottlenecks.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let stage = |blocks: &[Block], x| blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
+        let x = match &self.pool {
+            Some(pool) => self.kernels.max_pool2d(pool, x), // [b, 64, 56, 56]
+            None => x,
+        };
+        let x = stage(&self.layer1, x); // [b, 64, 56, 56], bottlenecks: [b, 256, 56, 56]
+        let x = stage(&self.layer2, x); // [b, 128, 28, 28], bottlenecks: [b, 512, 28, 28]
+        let x = stage(&self.layer3, x); // [b, 256, 14, 14], bottlenecks: [b, 1024, 14, 14]
+        stage(&self.layer4, x) // [b, 512, 7, 7], bottlenecks: [b, 2048, 7, 7]
+    }
+
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         at_least(1, "ResNet", self.conv1.conv.weight.lazy_shape()[1], image)
     }
@@ -354,8 +357,8 @@ impl ConvNet for ResNet {
         trace.linear("fc", &self.fc);
     }
 
-    /// torchvision has each normalization beside its convolution: `conv1` and `bn1`; in a shortcut
-    /// they are `0` and `1`.
+    /// In torchvision, convolutions and their normalizations are separate fields, such as `conv1`
+    /// and `bn1`; in a shortcut they are `0` and `1`.
     fn torchvision_name(&self, layer: &str) -> String {
         match layer.rsplit_once('.') {
             Some((shortcut, "conv")) if shortcut.ends_with("downsample") => format!("{shortcut}.0"),
@@ -366,8 +369,8 @@ impl ConvNet for ResNet {
         }
     }
 
-    /// The book calls the shortcut `conv3`, and has no normalization after it. The listing with a class
-    /// numbers the stages from `b2`.
+    /// In the book the shortcut is `conv3`, without normalization. In the listing with a class, the
+    /// stages are numbered from `b2`.
     fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
         let parts: Vec<&str> = layer.split('.').collect();
         let (stage, block, part) = match (&parts[..], listing) {

@@ -1,4 +1,4 @@
-//! What a network consists of, layer by layer, without computing anything.
+//! The layers of a network, listed without computing anything.
 
 use std::fmt;
 
@@ -11,44 +11,44 @@ use burn::nn::{
 
 use crate::blocks::ConvNorm;
 
-/// The layers of a network, for one image, as a table when written out. Activations, dropout and sums
-/// are not listed.
+/// The layers of a network, for one image; `Display` formats them as a table. Activations, dropout
+/// and sums are not listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// `[channels, height, width]` of the image.
     pub input: [usize; 3],
-    /// In the order in which they compute.
+    /// The layers in the order of the forward pass.
     pub layers: Vec<Layer>,
 }
 
 /// A layer of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Its name, as torchvision has it.
+    /// Its name in torchvision.
     pub name: String,
-    /// What it is: `conv 3x3`, `batch norm`, `linear`, `max pool 3x3` ...
+    /// Its kind: `conv 3x3`, `batch norm`, `linear`, `max pool 3x3` ...
     pub kind: String,
     /// The shape of its output: `[channels, height, width]`, or `[features]`.
     pub output: Vec<usize>,
-    /// Its trainable parameters.
+    /// The number of its trainable parameters.
     pub parameters: usize,
-    /// Multiplications, each with its addition, of convolutions and fully connected layers.
+    /// Multiply-adds, counted for convolutions and fully connected layers.
     pub macs: u64,
 }
 
 impl Summary {
-    /// All trainable parameters, without those of auxiliary classifiers.
+    /// Counts all trainable parameters, without those of auxiliary classifiers.
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(|layer| layer.parameters).sum()
     }
 
-    /// All multiply-adds for one image.
+    /// Counts all multiply-adds for one image.
     pub fn macs(&self) -> u64 {
         self.layers.iter().map(|layer| layer.macs).sum()
     }
 
-    /// Bytes that the outputs of the layers take for a batch, in f32: about what training keeps for
-    /// the backward pass, weights and workspace not counted.
+    /// Returns the size in bytes of the outputs of the layers for a batch, in f32. Training keeps
+    /// about this much memory for the backward pass, in addition to weights and workspace.
     pub fn activation_bytes(&self, batch: usize) -> u64 {
         let values: usize =
             self.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
@@ -77,7 +77,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// An image on its way through a network: where it is, and the layers behind it.
+/// Records the layers of a network one by one, with the shape of the current feature map.
 #[derive(Debug)]
 pub struct Trace {
     /// The shape of the feature map: `[channels, height, width]`.
@@ -97,7 +97,7 @@ impl Trace {
         Summary { input: self.input, layers }
     }
 
-    /// A convolution.
+    /// Adds a convolution.
     pub fn conv(&mut self, name: &str, conv: &Conv2d) {
         let [outputs, inputs, height, width] = conv.weight.lazy_shape().dims();
         let padding = padding(&conv.padding);
@@ -108,13 +108,13 @@ impl Trace {
         self.push(name, format!("conv {height}x{width}"), parameters, macs);
     }
 
-    /// A batch normalization.
+    /// Adds a batch normalization.
     pub fn norm(&mut self, name: &str, norm: &BatchNorm) {
         let parameters = 2 * norm.gamma.lazy_shape().num_elements();
         self.push(name, "batch norm".to_owned(), parameters, 0);
     }
 
-    /// A convolution at `NAME.conv`, and its normalization at `NAME.bn`.
+    /// Adds a convolution, `NAME.conv`, and its normalization, `NAME.bn`.
     pub fn conv_norm(&mut self, name: &str, block: &ConvNorm) {
         self.conv(&format!("{name}.conv"), &block.conv);
         if let Some(norm) = &block.bn {
@@ -122,7 +122,7 @@ impl Trace {
         }
     }
 
-    /// A fully connected layer, on all that the feature map holds.
+    /// Adds a fully connected layer, whose input is the whole feature map.
     pub fn linear(&mut self, name: &str, linear: &Linear) {
         let [inputs, outputs] = linear.weight.lazy_shape().dims();
         self.shape = [outputs, 1, 1];
@@ -133,7 +133,7 @@ impl Trace {
         self.layers.push(Layer { name: name.to_owned(), kind, output, parameters, macs });
     }
 
-    /// A batch normalization of the features behind a fully connected layer.
+    /// Adds a batch normalization of the output of a fully connected layer.
     pub fn linear_norm(&mut self, name: &str, norm: &BatchNorm) {
         self.norm(name, norm);
         if let Some(layer) = self.layers.last_mut() {
@@ -141,7 +141,7 @@ impl Trace {
         }
     }
 
-    /// A pool that takes the largest value of each window.
+    /// Adds a max pool.
     pub fn max_pool(&mut self, name: &str, pool: &MaxPool2d) {
         let [height, width] = pool.kernel_size;
         let padding = padding(&pool.padding);
@@ -149,14 +149,14 @@ impl Trace {
         self.push(name, format!("max pool {height}x{width}"), 0, 0);
     }
 
-    /// A pool that averages each window.
+    /// Adds an average pool.
     pub fn average_pool(&mut self, name: &str, pool: &AvgPool2d) {
         let [height, width] = pool.kernel_size;
         self.slide(self.shape[0], &pool.kernel_size, &pool.stride, 0, pool.ceil_mode);
         self.push(name, format!("average pool {height}x{width}"), 0, 0);
     }
 
-    /// A pool that averages to a grid of a given size.
+    /// Adds an adaptive average pool.
     pub fn average_to(&mut self, name: &str, pool: &AdaptiveAvgPool2d) {
         let [height, width] = pool.output_size;
         self.shape = [self.shape[0], height, width];
@@ -176,7 +176,7 @@ impl Trace {
             let length = self.shape[axis + 1];
             let room = (length + 2 * padding).saturating_sub(kernel);
             let steps = if ceil { room.div_ceil(stride) } else { room / stride };
-            // A window that begins in the padding behind the image does not count.
+            // A window that starts in the padding after the image does not count.
             match ceil && steps * stride >= length + padding {
                 true => steps,
                 false => steps + 1,
@@ -191,7 +191,7 @@ impl Trace {
     }
 }
 
-/// The pixels added on each side.
+/// The number of pixels added on each side.
 pub(crate) fn padding(config: &PaddingConfig2d) -> usize {
     match config {
         PaddingConfig2d::Explicit(top, ..) => *top,

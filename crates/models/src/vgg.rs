@@ -1,13 +1,13 @@
 //! # VGG: networks of repeated blocks
 //!
 //! Simonyan and Zisserman, [Very deep convolutional networks for large-scale image
-//! recognition](https://arxiv.org/abs/1409.1556) (2014). AlexNet's layers were each a decision of
-//! its own; VGG has one block: some 3 x 3 convolutions that keep the size of the image, then a pool
-//! that halves it. Two 3 x 3 windows see as much as one of 5 x 5, with fewer parameters and one more
-//! ReLU. The name counts the layers with weights: convolutions, and three fully connected
-//! layers.
+//! recognition](https://arxiv.org/abs/1409.1556) (2014). Each layer of AlexNet was designed
+//! separately; VGG repeats one block: some 3 x 3 convolutions that keep the size of the image, then
+//! a pool that halves it. Two 3 x 3 convolutions have the receptive field of one 5 x 5 convolution,
+//! with fewer parameters and one more ReLU. The number in the name is the number of layers with
+//! weights: the convolutions and three fully connected layers.
 //!
-//! Variants, by table 1 of the paper:
+//! The variants of the paper's table 1:
 //!
 //! | | convolutions in each of the five stages | parameters | with batch normalization |
 //! |---|---|---|---|
@@ -16,10 +16,11 @@
 //! | [`vgg16`](VggConfig::vgg16) | 2, 2, 3, 3, 3 | 138,357,544 | 138,365,992 |
 //! | [`vgg19`](VggConfig::vgg19) | 2, 2, 4, 4, 4 | 143,667,240 | 143,678,248 |
 //!
-//! With batch normalization (torchvision's `vgg11_bn` and so on; not in the paper) each convolution
-//! is followed by one. [`VggConfig::d2l`] is the notes' VGG-11 with a quarter of the channels:
-//! 43,093,322 parameters. [`VggConfig::vgg16_bn_small`] is for images of 28 to 32 pixels: pools
-//! round up, so that 28 pixels become 14, 7, 4, 2 and 1, and one fully connected layer classifies.
+//! In the variants with batch normalization (torchvision's `vgg11_bn` etc.; not in the paper), it
+//! follows each convolution. [`VggConfig::d2l`] is the VGG-11 of the D2L notes, with a quarter of
+//! the channels: 43,093,322 parameters. [`VggConfig::vgg16_bn_small`] is for images of 28 to 32
+//! pixels: the output sizes of pools are rounded up, so that 28 pixels become 14, 7, 4, 2 and 1,
+//! and there is only one fully connected layer.
 //!
 //! | stage, at 224 x 224 pixels | output | `d2l` | `small`, at 28 x 28 |
 //! |---|---|---|---|
@@ -50,10 +51,10 @@ use crate::{
     summary::Trace,
 };
 
-/// Everything that distinguishes one VGG from another.
+/// The config of a VGG.
 #[derive(Config, Debug)]
 pub struct VggConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 3)]
     pub channels: usize,
     /// Number of classes.
@@ -66,52 +67,52 @@ pub struct VggConfig {
     pub widths: [usize; 5],
     /// Whether each convolution is followed by batch normalization.
     pub batch_norm: bool,
-    /// Whether pools round up.
+    /// Whether the output sizes of pools are rounded up (ceil mode).
     #[config(default = false)]
     pub round_up: bool,
-    /// The side of the feature map that the fully connected layers see.
+    /// The height and width of the feature map that enters the fully connected layers.
     #[config(default = 7)]
     pub grid: usize,
-    /// Units of each of the two hidden fully connected layers; none without.
+    /// Units of each of the two hidden fully connected layers; `None` if there are no such layers.
     #[config(default = "Some(4096)")]
     pub units: Option<usize>,
-    /// The share of units that dropout silences in training.
+    /// The dropout probability.
     #[config(default = 0.5)]
     pub dropout: f64,
-    /// How fresh weights are drawn.
+    /// How the initial weights are drawn.
     pub initialization: Initialization,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
-/// A VGG, for images of at least 32 x 32 pixels, 17 x 17 where pools round up.
+/// A VGG, for images of at least 32 x 32 pixels (17 x 17 if pools round up).
 ///
-/// Made by [`VggConfig::init`]. The module's documentation has the figure.
+/// Created by [`VggConfig::init`].
 #[derive(Module, Debug)]
 pub struct Vgg {
     /// Five stages of 3 x 3 convolutions.
     pub stages: Vec<Vec<ConvNorm>>,
     /// 2 x 2, after each stage.
     pub pool: MaxPool2d,
-    /// To the grid that the fully connected layers see. At 224 pixels the feature map has its size
-    /// already.
+    /// To the input size of the fully connected layers. At 224 pixels the feature map already has
+    /// this size.
     pub grid: AdaptiveAvgPool2d,
     /// From the feature map.
     pub fc6: Option<Linear>,
     /// Between the two hidden layers.
     pub fc7: Option<Linear>,
-    /// To the classes.
+    /// Outputs the logits.
     pub fc8: Linear,
     /// After `fc6` and `fc7`.
     pub dropout: Dropout,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
 impl VggConfig {
-    /// The notes' VGG-11 for Fashion-MNIST, scaled up to 224 pixels.
+    /// The VGG-11 of the D2L notes, for Fashion-MNIST enlarged to 224 pixels.
     pub fn d2l() -> Self {
         Self::new([1, 1, 2, 2, 2], false, Initialization::XAVIER)
             .with_channels(1)
@@ -139,7 +140,7 @@ impl VggConfig {
         Self::imagenet([2, 2, 4, 4, 4], batch_norm)
     }
 
-    /// VGG-16 with batch normalization for images of 28 to 32 pixels, grey, of 10 classes.
+    /// VGG-16 with batch normalization, for grayscale images of 28 to 32 pixels and 10 classes.
     pub fn vgg16_bn_small() -> Self {
         Self { channels: 1, classes: 10, round_up: true, grid: 1, units: None, ..Self::vgg16(true) }
     }
@@ -150,13 +151,13 @@ impl VggConfig {
         Self::new(depths, batch_norm, initialization)
     }
 
-    /// The network with fresh weights.
+    /// Creates the network with random initial weights.
     ///
     /// # Panics
     ///
     /// If a stage has no convolutions.
     pub fn init(&self, device: &Device) -> Vgg {
-        assert!(!self.depths.contains(&0), "every stage of a VGG has at least one convolution");
+        assert!(!self.depths.contains(&0), "every stage of a VGG needs at least one convolution");
         let layers = Layers {
             initialization: &self.initialization,
             bias: true,
@@ -189,13 +190,21 @@ impl VggConfig {
 }
 
 impl Vgg {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    /// The paper's block: some convolutions, then a pool.
+    fn stage(&self, convolutions: &[ConvNorm], x: Tensor<4>) -> Tensor<4> {
+        let x = convolutions.iter().fold(x, |x, conv| conv.forward_relu(x));
+        self.kernels.max_pool2d(&self.pool, x)
+    }
+}
+
+impl ConvNet for Vgg {
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
     ///
     /// # Panics
     ///
-    /// If the images are smaller than 32 x 32 pixels (17 x 17 where pools round up), or have
-    /// another number of channels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+    /// If the images are smaller than 32 x 32 pixels (17 x 17 if pools round up), or have a
+    /// different number of channels.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = self.kernels.adaptive_avg_pool2d(&self.grid, self.features(images));
         let mut x = x.flatten(1, 3); // [b, 25088]
         for hidden in [&self.fc6, &self.fc7].into_iter().flatten() {
@@ -204,26 +213,18 @@ impl Vgg {
         self.fc8.forward(x) // [b, classes]
     }
 
-    /// Images `[batch, channels, height, width]` to the last feature map, at 224 pixels `[batch,
-    /// 512, 7, 7]`.
+    /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
+    /// `[batch, 512, 7, 7]`.
     ///
     /// # Panics
     ///
     /// As [`forward`](Self::forward).
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
         assert_takes(self, &images);
         // [b, 64, 112, 112], [b, 128, 56, 56], [b, 256, 28, 28], [b, 512, 14, 14], [b, 512, 7, 7]
         self.stages.iter().fold(images, |x, stage| self.stage(stage, x))
     }
 
-    /// The block of the paper: some convolutions, then a pool.
-    fn stage(&self, convolutions: &[ConvNorm], x: Tensor<4>) -> Tensor<4> {
-        let x = convolutions.iter().fold(x, |x, conv| conv.forward_relu(x));
-        self.kernels.max_pool2d(&self.pool, x)
-    }
-}
-
-impl ConvNet for Vgg {
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         let side = if self.pool.ceil_mode { 17 } else { 32 };
         at_least(side, "VGG", self.stages[0][0].conv.weight.lazy_shape()[1], image)
@@ -245,7 +246,7 @@ impl ConvNet for Vgg {
         trace.linear("fc8", &self.fc8);
     }
 
-    /// torchvision numbers the layers, ReLUs and pools included.
+    /// torchvision numbers the layers, including ReLUs and pools.
     fn torchvision_name(&self, layer: &str) -> String {
         let mut number = 0;
         for (stage, convolutions) in self.stages.iter().enumerate() {

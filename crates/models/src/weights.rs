@@ -1,4 +1,4 @@
-//! Weights from files and into them.
+//! Loading and saving of weights.
 
 mod formats;
 
@@ -20,11 +20,11 @@ use safetensors::{Dtype, tensor::TensorView};
 use crate::{ConvNet, Listing};
 use formats::{Contents, Entries, Format, printable};
 
-/// Text beside the weights in a file, by key: what they are of, and what their network was made for.
-/// This crate only keeps it; what the keys mean is for the program that writes the file.
+/// Text stored in a file with the weights, by key: for example, the name of the network and of the
+/// classes. The program that writes the file defines the keys; this crate does not interpret them.
 pub type Metadata = BTreeMap<String, String>;
 
-/// How a file may differ from the network that it is loaded into. By default it may not.
+/// How a file may differ from the network that loads it. By default, no difference is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     new_classifier: bool,
@@ -32,15 +32,15 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// The layers that name the classes keep their fresh weights, whatever the file has for them: to
-    /// train on other classes what was learned on the file's.
+    /// Keeps the initial weights of the classifier instead of loading the file's, to fine-tune on
+    /// other classes.
     pub fn with_new_classifier(self) -> Self {
         Self { new_classifier: true, ..self }
     }
 
-    /// Weights for colour images go into a network for grey ones. The first convolution gets the sum
-    /// of its weights for red, green and blue, so that a grey image leads to the features that it
-    /// led to as a colour image of three equal channels.
+    /// Loads weights for color images into a network for grayscale images. The first convolution
+    /// gets the sum of its weights for red, green and blue, so that a grayscale image gives the
+    /// same features as a color image with three equal channels.
     pub fn with_grey_images(self) -> Self {
         Self { grey_images: true, ..self }
     }
@@ -50,7 +50,7 @@ impl LoadOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The file is not there, not of its kind, or damaged.
+    /// The file does not exist, does not have the format of its name, or is damaged.
     #[error("cannot read the weights {}: {reason}", path.display())]
     Unreadable {
         /// The file.
@@ -58,12 +58,12 @@ pub enum WeightsError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The file's entries are not the network's.
+    /// The file's entries do not fit the network.
     #[error("the weights {} do not fit this network:{mismatch}", path.display())]
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// All that does not fit.
+        /// All entries that do not fit.
         mismatch: Box<Mismatch>,
     },
     /// The file cannot be written.
@@ -76,28 +76,28 @@ pub enum WeightsError {
     },
 }
 
-/// All entries of a file that do not fit a network. Written out, it is cut short.
+/// All entries of a file that do not fit a network. `Display` shortens long lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// What the network has, and the file has not.
+    /// Entries that the network has and the file does not.
     pub missing: Vec<String>,
-    /// What the file has, and the network has not.
+    /// Entries that the file has and the network does not.
     pub unexpected: Vec<String>,
-    /// What has other dimensions in the file than in the network: name, file, network.
+    /// Entries with different shapes in file and network: name, shape in the file, in the network.
     pub shapes: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// What is not made of floating-point numbers, though it should be.
+    /// Entries that are not floating-point numbers, but should be.
     pub types: Vec<String>,
-    /// What would make it fit.
+    /// Options that would make the file fit.
     pub hints: Vec<Hint>,
 }
 
-/// What would make a file fit a network.
+/// An option that would make a file fit a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
-    /// The classifier was made for other classes: [`LoadOptions::with_new_classifier`].
+    /// The classifier is for other classes: [`LoadOptions::with_new_classifier`].
     NewClassifier,
-    /// The weights were made for colour images: [`LoadOptions::with_grey_images`].
+    /// The weights are for color images: [`LoadOptions::with_grey_images`].
     GreyImages,
 }
 
@@ -105,11 +105,11 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NewClassifier => {
-                "the classifier was made for other classes: to start with a fresh one, load with \
+                "the classifier is for other classes: to train a new one, load with \
                  `LoadOptions::with_new_classifier`"
             }
             Self::GreyImages => {
-                "the weights were made for colour images: for grey ones, load with \
+                "the weights are for color images: to use grayscale images, load with \
                  `LoadOptions::with_grey_images`"
             }
         })
@@ -146,7 +146,7 @@ impl fmt::Display for Mismatch {
         });
         list("missing", &self.missing)?;
         list("unexpected", &self.unexpected)?;
-        list("of another shape", &shapes.collect::<Vec<_>>())?;
+        list("different shape", &shapes.collect::<Vec<_>>())?;
         list("not floating-point", &self.types)?;
         self.hints.iter().try_for_each(|hint| write!(f, "\n  {hint}"))
     }
@@ -156,7 +156,7 @@ impl fmt::Display for Mismatch {
 struct Wanted {
     /// Its path in the module.
     path: String,
-    /// The dimensions that it has in a file.
+    /// Its shape in a file.
     shape: Vec<usize>,
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn load<N: ConvNet>(
         .map_err(unreadable)
 }
 
-/// The text beside the weights in a `.safetensors` or `.bpk` file. A file of PyTorch has none.
+/// Reads the metadata of a `.safetensors` or `.bpk` file. A PyTorch file has none.
 ///
 /// # Errors
 ///
@@ -191,7 +191,7 @@ pub fn read_metadata(path: impl AsRef<Path>) -> Result<Metadata, WeightsError> {
     Ok(contents.metadata)
 }
 
-/// Where a walk through a module is. Variants of enums do not count.
+/// The current position while visiting a module. Enum variants are not part of the path.
 #[derive(Default)]
 pub(crate) struct Walk {
     path: Vec<String>,
@@ -216,18 +216,18 @@ impl Walk {
         self.path.join(".")
     }
 
-    /// Whether this is the weight of a fully connected layer, `[inputs, outputs]`: in PyTorch it
-    /// lies the other way round.
+    /// Whether this is the weight of a fully connected layer, `[inputs, outputs]`: in PyTorch it is
+    /// transposed.
     pub(crate) fn is_linear_weight(&self) -> bool {
         self.containers.last().is_some_and(|container| container == "Struct:Linear")
             && self.path.last().is_some_and(|name| name == "weight")
     }
 }
 
-/// Who named the layers in a file.
+/// The source of the layer names in a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Naming {
-    /// Burn: they are the paths in the module.
+    /// Burn: the names are the paths in the module.
     Burn,
     /// torchvision.
     Torchvision,
@@ -236,7 +236,7 @@ enum Naming {
 }
 
 impl Naming {
-    /// Those that a file of this format may have, the likeliest first.
+    /// The namings that a file of this format may have, the most likely first.
     fn of(format: Format) -> &'static [Self] {
         match format {
             Format::Burnpack => &[Self::Burn],
@@ -244,7 +244,8 @@ impl Naming {
         }
     }
 
-    /// The name of the parameter at this path of the module; none if these authors do not have it.
+    /// The name of the parameter at this path of the module; `None` if this naming does not have
+    /// it.
     fn name<N: ConvNet>(self, network: &N, path: &str) -> Option<String> {
         match self {
             Self::Burn => Some(path.to_owned()),
@@ -257,13 +258,13 @@ impl Naming {
     }
 }
 
-/// The name in a file of PyTorch, by torchvision's names, of the parameter at this path of the module.
+/// The torchvision name, in a PyTorch file, of the parameter at this path of the module.
 pub(crate) fn pytorch_name<N: ConvNet>(network: &N, path: &str) -> String {
     let (layer, parameter) = split(path);
     format!("{}.{parameter}", network.torchvision_name(layer))
 }
 
-/// The path of a parameter's layer, and what PyTorch calls the parameter.
+/// Splits a parameter's path into its layer's path and PyTorch's name of the parameter.
 fn split(path: &str) -> (&str, &str) {
     let (layer, parameter) = path.rsplit_once('.').unwrap_or(("", path));
     let parameter = match parameter {
@@ -280,7 +281,7 @@ struct Names<'a, N> {
     naming: Naming,
     walk: Walk,
     wanted: BTreeMap<String, Wanted>,
-    /// Whether all of them have one.
+    /// Whether every parameter has a name.
     complete: bool,
 }
 
@@ -292,11 +293,12 @@ impl<'a, N: ConvNet> Names<'a, N> {
         names
     }
 
-    /// The names under which most of the network is in the file, and what stands before them there.
+    /// Finds the naming that fits most of the file's entries, and the prefix of the names in the
+    /// file.
     ///
     /// # Errors
     ///
-    /// If the file has the network more than once.
+    /// If the file contains the network more than once.
     fn find(network: &'a N, format: Format, entries: &Entries) -> Result<(Self, String), String> {
         let names = Naming::of(format).iter().map(|&naming| Self::new(network, naming));
         let mut found = names.filter(|names| names.complete).map(|names| {
@@ -307,14 +309,14 @@ impl<'a, N: ConvNet> Names<'a, N> {
         let (most, prefixes, names) =
             found.fold(first, |best, next| if next.0 > best.0 { next } else { best });
         match prefixes[..] {
-            // Some names are common to all networks.
+            // Fewer than half of the names do not identify a network: some are common to all.
             _ if 2 * most < names.wanted.len() || prefixes.contains(&"") => {
                 Ok((names, String::new()))
             }
             [prefix] => Ok((names, prefix.to_owned())),
             _ => {
                 let prefixes: Vec<_> = prefixes.iter().map(|prefix| printable(prefix)).collect();
-                Err(format!("it has the network more than once, under {}", prefixes.join(" and ")))
+                Err(format!("it contains the network more than once: {}", prefixes.join(" and ")))
             }
         }
     }
@@ -343,7 +345,7 @@ impl<N: ConvNet> ModuleVisitor for Names<'_, N> {
     }
 }
 
-/// Which entry of the file goes where: the path in the module, and the name in the file.
+/// Maps paths in the module to the names of entries in the file.
 struct Plan {
     sources: BTreeMap<String, String>,
     transposed: bool,
@@ -358,7 +360,7 @@ impl Plan {
         options: LoadOptions,
     ) -> Result<Self, Mismatch> {
         let Names { naming, wanted, .. } = names;
-        // The file's names without what stands before them, and with it.
+        // The file's names without the prefix, and with it.
         let found = entries.keys().filter_map(|name| Some((name.strip_prefix(prefix)?, name)));
         let mut found: BTreeMap<&str, &String> = found.collect();
 
@@ -406,8 +408,8 @@ impl Plan {
         for (name, source) in found {
             let is_replaced = options.new_classifier && is_under(name, network.classifier());
             let is_optional = network.optional().iter().any(|start| name.starts_with(start));
-            // What is not made of floating-point numbers holds no weights: settings, counters such as
-            // PyTorch's `num_batches_tracked`.
+            // Entries that are not floating-point numbers are not weights, but settings or counters
+            // such as PyTorch's `num_batches_tracked`.
             if !is_replaced && !is_optional && entries[source].dtype.is_some() {
                 mismatch.unexpected.push(name.to_owned());
             }
@@ -419,9 +421,10 @@ impl Plan {
     }
 }
 
-/// What stands before the network's own names in the file: training programs save the weights beside
-/// other things, `state_dict.`, or wrapped, `module.`; the book's classes have `net.`. All under which
-/// most of the network is found, and how much that is.
+/// Finds the prefixes of the network's names in the file: training programs save the weights
+/// together with other things (`state_dict.`) or wrapped (`module.`); the book's classes have
+/// `net.`. Returns the largest number of entries found under one prefix, and all prefixes with this
+/// number.
 fn prefixes<'a>(entries: &'a Entries, wanted: &BTreeMap<String, Wanted>) -> (usize, Vec<&'a str>) {
     let longest = wanted.keys().map(String::len).max().unwrap_or_default();
     let mut hits: BTreeMap<&str, usize> = BTreeMap::new();
@@ -437,12 +440,12 @@ fn prefixes<'a>(entries: &'a Entries, wanted: &BTreeMap<String, Wanted>) -> (usi
     (most, hits.into_iter().filter(|&(_, count)| count == most).map(|(prefix, _)| prefix).collect())
 }
 
-/// Puts the file's values into the module.
+/// Copies the file's values into the module.
 struct Filler {
     walk: Walk,
     entries: Entries,
     plan: Plan,
-    /// Whether it is the turn of the running means and variances, or of all else.
+    /// Whether this pass fills the running means and variances, or everything else.
     statistics: bool,
     error: Option<String>,
 }
@@ -451,9 +454,9 @@ impl Filler {
     fn fill<N: ConvNet>(mut self, network: N) -> Result<N, String> {
         let network = network.map(&mut self);
         self.result()?;
-        // The clones of a network share its running means and variances, and what these have yet to
-        // take up: a batch of the past, which Burn would put over those that are loaded. The form of a
-        // network for prediction, and what comes of it, has its own.
+        // The clones of a network share its running means and variances and their pending update,
+        // with which Burn would overwrite the loaded values. The result of `valid()`, and of
+        // `train()` after it, has its own.
         let is_autodiff = network.devices().iter().any(Device::is_autodiff);
         let network = if is_autodiff { network.valid().train() } else { network.valid() };
         self.statistics = true;
@@ -482,7 +485,7 @@ impl ModuleMapper for Filler {
         let source = self.plan.sources.get(&path);
         let Some(source) = source.filter(|_| is_statistic == self.statistics) else { return param };
         let entry = &self.entries[source];
-        let dtype = entry.dtype.expect("checked in the plan");
+        let dtype = entry.dtype.expect("the plan has only floating-point entries");
         let data =
             (entry.read)().map_err(|error| printable(&error.to_string())).and_then(|bytes| {
                 let (bytes, shape) =
@@ -502,7 +505,7 @@ impl ModuleMapper for Filler {
             true => value.swap_dims(0, 1),
             false => value,
         };
-        // Colour weights for grey images.
+        // Weights for color images in a network for grayscale images.
         let value = match D == 4 && value.dims()[1] != param.lazy_shape()[1] {
             true => value.sum_dim(1),
             false => value,
@@ -518,7 +521,7 @@ pub(crate) fn save<N: ConvNet>(
     metadata: &Metadata,
 ) -> Result<(), WeightsError> {
     let unwritable = |reason: String| WeightsError::Unwritable { path: path.to_owned(), reason };
-    // valid() takes the last batch into the running means and variances.
+    // valid() applies the pending update of the running means and variances.
     let network = network.valid();
     let written = match Format::of(path) {
         Ok(Format::Safetensors) => {
@@ -528,12 +531,12 @@ pub(crate) fn save<N: ConvNet>(
         Ok(Format::Burnpack) => {
             write_burnpack(Gather::from(&network, Naming::Burn), path, metadata)
         }
-        _ => Err("expected a file named .safetensors or .bpk".to_owned()),
+        _ => Err("expected a file name ending in .safetensors or .bpk".to_owned()),
     };
     written.map_err(unwritable)
 }
 
-/// Gathers a network's tensors as a file has them.
+/// Collects a network's tensors in the form that a file has.
 struct Gather<'a, N> {
     network: &'a N,
     naming: Naming,
@@ -564,7 +567,7 @@ impl<N: ConvNet> ModuleVisitor for Gather<'_, N> {
             true => value.swap_dims(0, 1),
             false => value,
         };
-        let name = self.naming.name(self.network, &self.walk.path()).expect("of every layer");
+        let name = self.naming.name(self.network, &self.walk.path()).expect("every layer is named");
         self.tensors.push((name, value.into_data().convert::<f32>()));
     }
 }
@@ -586,7 +589,8 @@ fn write_safetensors(
     let views = views.collect::<Result<Vec<_>, String>>()?;
     let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
     let bytes = safetensors::serialize(views, metadata).map_err(|error| error.to_string())?;
-    // Under another name until it is on the disk, so that no half of a file is taken for a whole one.
+    // Written under a temporary name and synced first, so that no incomplete file has the final
+    // name.
     let (part, mut file) = AtomicFile::create(path).map_err(|error| error.to_string())?;
     file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| error.to_string())?;
     drop(file);
@@ -605,6 +609,6 @@ fn write_burnpack(
     let writer = burn_pack::Writer::new(tensors.collect());
     let writer =
         metadata.iter().fold(writer, |writer, (key, value)| writer.with_metadata(key, value));
-    // It, too, takes another name until all is on the disk.
+    // Burn's writer also uses a temporary name until the data is on the disk.
     writer.write_to_file(path).map_err(|error| error.to_string())
 }

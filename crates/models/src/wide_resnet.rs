@@ -1,23 +1,24 @@
 //! # Wide residual networks: wider, not deeper
 //!
-//! Zagoruyko and Komodakis, [Wide residual networks](https://arxiv.org/abs/1605.07146) (2016), on
+//! Zagoruyko and Komodakis, [Wide residual networks](https://arxiv.org/abs/1605.07146) (2016), with
 //! the blocks of He et al., [Identity mappings in deep residual
-//! networks](https://arxiv.org/abs/1603.05027) (2016). Each doubling of a ResNet's depth gains less,
-//! and long chains of thin layers keep a GPU waiting. Sixteen layers, some times as wide, are as
-//! accurate as a thousand thin ones and train several times as fast.
+//! networks](https://arxiv.org/abs/1603.05027) (2016). Each doubling of a ResNet's depth improves
+//! accuracy less, and a GPU computes many thin layers inefficiently. A network of sixteen layers
+//! that are several times as wide is as accurate as one of a thousand thin layers, and trains
+//! several times as fast.
 //!
-//! Normalization and ReLU stand *before* each convolution, so that nothing is in the way along
-//! the shortcuts:
+//! Normalization and ReLU are *before* each convolution, so that nothing changes the values on the
+//! shortcuts:
 //!
 //! ```text
 //!   x ----+--> bn --> relu --> conv --> bn --> relu --> conv --(+)--> f(x) + x
 //!         +-------------------------- shortcut ---------------+
 //! ```
 //!
-//! WRN-D-K has D layers and K times the channels of the first ResNets for small images, 16, 32 and
-//! 64. Its three stages have (D - 4) / 6 blocks each. None of these has dropout in its blocks.
+//! WRN-D-K has D layers and K times the channels of the first ResNets for small images: 16, 32 and
+//! 64. Its three stages have (D - 4) / 6 blocks each. The blocks have no dropout.
 //!
-//! | | depth, width | parameters, grey images of 10 classes |
+//! | | depth, width | parameters, grayscale images of 10 classes |
 //! |---|---|---|
 //! | [`wrn_16_4`](WideResNetConfig::wrn_16_4) | 16, 4 | 2,748,602 |
 //! | [`wrn_28_10`](WideResNetConfig::wrn_28_10) | 28, 10 | 36,478,906 |
@@ -47,27 +48,27 @@ use crate::{
     summary::Trace,
 };
 
-/// Everything that distinguishes one wide residual network from another.
+/// The config of a wide residual network.
 #[derive(Config, Debug)]
 pub struct WideResNetConfig {
-    /// Channels of the images: 1 for grey, 3 for colour.
+    /// Channels of the images: 1 for grayscale, 3 for color.
     #[config(default = 1)]
     pub channels: usize,
     /// Number of classes.
     #[config(default = 10)]
     pub classes: usize,
-    /// Layers with weights: 4 more than a multiple of 6.
+    /// Number of layers with weights: 4 more than a multiple of 6.
     pub depth: usize,
-    /// How many times as wide as 16, 32 and 64 channels.
+    /// The factor by which 16, 32 and 64 channels are multiplied.
     pub width: usize,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[config(default = "Kernels::Winograd")]
     pub kernels: Kernels,
 }
 
-/// A wide residual network, for images of any size; made for 28 to 32 pixels.
+/// A wide residual network, for images of any size; designed for 28 to 32 pixels.
 ///
-/// Made by [`WideResNetConfig::init`]. The module's documentation has the figure.
+/// Created by [`WideResNetConfig::init`]. The module's documentation has a figure of its blocks.
 #[derive(Module, Debug)]
 pub struct WideResNet {
     /// The stem: 3 x 3, to 16 channels.
@@ -78,18 +79,18 @@ pub struct WideResNet {
     pub group2: Vec<WideBlock>,
     /// Halves the image, doubles the channels.
     pub group3: Vec<WideBlock>,
-    /// After the last sum.
+    /// After the last block.
     pub bn: BatchNorm,
-    /// Over the whole feature map.
+    /// Global average pooling.
     pub average: AdaptiveAvgPool2d,
-    /// To the classes.
+    /// Outputs the logits.
     pub fc: Linear,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
 
-/// A residual block that normalizes before it convolves.
+/// A residual block with normalization before each convolution.
 #[derive(Module, Debug)]
 pub struct WideBlock {
     /// Of the block's input.
@@ -98,9 +99,9 @@ pub struct WideBlock {
     pub conv1: ConvNorm,
     /// 3 x 3.
     pub conv2: Conv2d,
-    /// Where input and output differ in shape: 1 x 1, on the normalized input.
+    /// If input and output differ in shape: 1 x 1, on the normalized input.
     pub shortcut: Option<Conv2d>,
-    /// What computes the layers.
+    /// Which kernels compute the layers.
     #[module(skip)]
     pub kernels: Kernels,
 }
@@ -121,7 +122,7 @@ impl WideResNetConfig {
         Self::new(40, 4)
     }
 
-    /// The network with fresh weights: He's.
+    /// Creates the network with He initialization.
     ///
     /// # Panics
     ///
@@ -130,7 +131,7 @@ impl WideResNetConfig {
         let depth = self.depth;
         assert!(
             depth >= 10 && (depth - 4).is_multiple_of(6),
-            "a wide residual network has 6 n + 4 layers, n at least 1, not {depth}"
+            "the depth of a wide residual network must be 6 n + 4 with n at least 1, not {depth}"
         );
         let layers = Layers {
             initialization: &Initialization {
@@ -178,41 +179,14 @@ fn block(layers: &Layers, inputs: usize, outputs: usize, stride: usize) -> WideB
 }
 
 impl WideResNet {
-    /// Images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have another number of channels.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        let x = x.flatten(1, 3); // [b, 64 K]
-        self.fc.forward(x) // [b, classes]
-    }
-
-    /// Images `[batch, channels, height, width]` to the last feature map, at 28 pixels `[batch,
-    /// 64 K, 7, 7]`.
-    ///
-    /// # Panics
-    ///
-    /// As [`forward`](Self::forward).
-    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        assert_takes(self, &images);
-        let group = |blocks: &[WideBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
-        let x = self.kernels.conv2d(&self.conv1, images); // [b, 16, 28, 28]
-        let x = group(&self.group1, x); // [b, 16 K, 28, 28]
-        let x = group(&self.group2, x); // [b, 32 K, 14, 14]
-        let x = group(&self.group3, x); // [b, 64 K, 7, 7]
-        self.bn.forward_relu(x) // [b, 64 K, 7, 7]
-    }
-
     fn groups(&self) -> [(&'static str, &[WideBlock]); 3] {
         [("group1", &self.group1), ("group2", &self.group2), ("group3", &self.group3)]
     }
 }
 
 impl WideBlock {
-    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`, each
-    /// side halved in the first block of all groups but the first.
+    /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`. The
+    /// first block of all groups but the first halves height and width.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let kernels = self.kernels;
         let (activated, shortcut) = match &self.shortcut {
@@ -245,6 +219,33 @@ impl WideBlock {
 }
 
 impl ConvNet for WideResNet {
+    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
+    ///
+    /// # Panics
+    ///
+    /// If the images have a different number of channels.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
+        let x = x.flatten(1, 3); // [b, 64 K]
+        self.fc.forward(x) // [b, classes]
+    }
+
+    /// Maps images `[batch, channels, height, width]` to the last feature map: at 28 pixels
+    /// `[batch, 64 K, 7, 7]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        assert_takes(self, &images);
+        let group = |blocks: &[WideBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.kernels.conv2d(&self.conv1, images); // [b, 16, 28, 28]
+        let x = group(&self.group1, x); // [b, 16 K, 28, 28]
+        let x = group(&self.group2, x); // [b, 32 K, 14, 14]
+        let x = group(&self.group3, x); // [b, 64 K, 7, 7]
+        self.bn.forward_relu(x) // [b, 64 K, 7, 7]
+    }
+
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         at_least(1, "WRN", self.conv1.weight.lazy_shape()[1], image)
     }

@@ -1,15 +1,16 @@
-"""Makes d2l.json and the small files in `d2l/`: the networks as Dive into Deep Learning lists them.
+"""Makes d2l.json and the small files in `d2l/`, with the networks of Dive into Deep Learning.
 
-The book (https://d2l.ai) has two PyTorch listings of each network. Up to version 0.17, as in the notes,
-it is a bare `nn.Sequential`; since 1.0 it is the `net` of a class. Most layers have no name but their
-position; those of Inception, Residual and DenseBlock are attributes.
+The book (https://d2l.ai) has two PyTorch listings of each network. Up to version 0.17, as in the
+notes, it is a bare `nn.Sequential`; since 1.0 it is the `net` of a class. The names of most layers
+are their positions; the layers of Inception, Residual and DenseBlock are attributes.
 
-d2l.json has the names and shapes of both listings of all networks at full size. A file in `d2l/` holds
-one network, narrowed where a config of this crate can be; d2l.json has its logits for one image. To keep
-the files small, their weights are overlapping views of one short storage, which PyTorch saves once.
+d2l.json has the names and shapes of both listings of all networks at full size. Each file in `d2l/`
+contains one network, narrower if this crate's config allows it; d2l.json has its logits for one
+image. To keep the files small, the weights are overlapping views of one short storage, which
+PyTorch saves once.
 
 Needs torch: python crates/models/tests/d2l.py
-With a folder, it writes the full networks there instead, with independent weights, and their logits.
+With a folder as argument, it writes the full networks there, with independent weights and logits.
 """
 
 import json
@@ -22,7 +23,7 @@ from torch import nn
 
 HERE = Path(__file__).parent
 CLASSES = 10
-# As in the files' tests: what a file is narrowed to. NiN, GoogLeNet and LeNet have no config for it.
+# The full sizes, and those of the files, as in the tests. NiN, GoogLeNet and LeNet stay full size.
 FULL = {
     "alexnet": ([96, 256, 384, 384, 256], 4096),
     "vgg11": ([16, 32, 64, 128, 128], 4096),
@@ -118,7 +119,7 @@ def nin(listing):
 
 
 class Inception(nn.Module):
-    """Its layers are called `p1_1` and so on, since 1.0 `b1_1`."""
+    """Its layers have names such as `p1_1`; since version 1.0, `b1_1`."""
 
     def __init__(self, listing, inputs, one, three, five, pooled):
         super().__init__()
@@ -237,7 +238,7 @@ def densenet(listing, width, growth, depths):
 
 
 class Net(nn.Module):
-    """A network as the book has it since 1.0."""
+    """A network in the form that the book has since version 1.0."""
 
     def __init__(self, net):
         super().__init__()
@@ -248,7 +249,7 @@ class Net(nn.Module):
 
 
 NETWORKS = [lenet, lenet_bn, alexnet, vgg11, nin, googlenet, resnet18, densenet]
-# The listing that the network's file is of.
+# The listing of each network's file.
 LISTINGS = {
     "lenet": "sequential", "lenet_bn": "sequential", "alexnet": "class", "vgg11": "sequential",
     "nin": "class", "googlenet": "class", "resnet18": "class", "densenet": "sequential",
@@ -261,14 +262,14 @@ def build(builder, listing, sizes):
 
 
 def entries(network):
-    """Names and shapes, without the counters of batches, which hold no weights."""
+    """Names and shapes, without the counters of batches, which are not weights."""
     return {
         name: list(tensor.shape) for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")}
 
 
 def overlapping(weights):
-    """Weights of the same names and shapes, in half precision, almost all of one storage."""
+    """Weights with the same names and shapes, in half precision, almost all in one storage."""
     generator = torch.Generator().manual_seed(0)
     storage = ((torch.rand(2048, generator=generator) - 0.5) * 0.25).half()
     views = {}
@@ -286,7 +287,7 @@ def overlapping(weights):
 
 
 def randomised(network):
-    """The network's own weights, drawn by PyTorch, and statistics that are not those of a fresh one."""
+    """The network's weights, initialized by PyTorch, with random running means and variances."""
     for name, buffer in network.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)
@@ -296,7 +297,7 @@ def randomised(network):
 
 
 def image(side):
-    """`[1, 1, side, side]` of a formula: 0 to 1, in steps of 1/256."""
+    """`[1, 1, side, side]` from a formula: 0 to 1, in steps of 1/256."""
     row, column = torch.arange(side)[:, None], torch.arange(side)[None, :]
     return ((row * row * 3 + column * 7 + row * column) % 256 / 256).double()[None, None]
 

@@ -1,4 +1,4 @@
-"""Makes the small weights files beside it: one narrow DenseNet, in every form it may arrive in.
+"""Makes the weights files in `files/`: one narrow DenseNet, in every supported form of a file.
 
 Needs torch, torchvision and safetensors: python crates/models/tests/files.py
 """
@@ -16,14 +16,14 @@ FOLDER = Path(__file__).parent / "files"
 
 
 class Hostile:
-    """A pickle of it makes a file when it is unpickled as a program."""
+    """Its pickle creates a file if the unpickler executes it."""
 
     def __reduce__(self):
         return os.system, ("touch executed-by-a-weights-file",)
 
 
 def old_name(name):
-    """What torchvision's first DenseNets called this entry."""
+    """The name of this entry in torchvision's first DenseNets."""
     for part in ("norm1", "norm2", "conv1", "conv2"):
         name = name.replace(part, part[:-1] + "." + part[-1])
     return name
@@ -50,7 +50,7 @@ def main():
     save_file(weights, FOLDER / "plain.safetensors")
     torch.save({"weights": weights, "extra": Hostile()}, FOLDER / "hostile.pth")
     (FOLDER / "hostile.pt").write_bytes(pickle.dumps(Hostile()))
-    # A tensor of 10^15 numbers that takes four bytes in the file.
+    # A tensor of 10^15 values that takes four bytes in the file.
     vast = dict(weights)
     vast["classifier.weight"] = torch.zeros(1).expand(1_000_000, 1_000_000_000)
     try:

@@ -1,10 +1,10 @@
-"""Makes reference.json: what PyTorch gives for every network, on a formula's weights and images.
+"""Makes reference.json: PyTorch's results for each network, with weights and images from a formula.
 
 Needs torch, torchvision and numpy: python crates/models/tests/reference.py
 
-The weights are not stored. Each is filled from its name, so that a network that reads a weight
-under a wrong name gives wrong logits. Everything is computed in float64, so that any difference is
-due to the network compared.
+The weights are not stored. They are computed from their names, so that a network that uses a wrong
+name gives wrong logits. Everything is computed in float64, so that all differences come from the
+other implementation.
 """
 
 import json
@@ -20,9 +20,9 @@ from torch import nn
 from torchvision import models
 
 BATCH = 4
-CLASSES = 10  # of the logits; the counts are at the preset's own classes
+CLASSES = 10  # for the logits; parameters are counted with the preset's own number of classes
 
-# The channels and classes that each preset has of its own.
+# The channels and classes of each preset.
 PRESETS = {"d2l": (1, 10), "imagenet": (3, 1000), "small": (1, 10)}
 
 
@@ -38,8 +38,8 @@ def seed_of(name):
 
 
 def uniform(name, count):
-    """Numbers in [-1, 1) that look random and that any language makes alike."""
-    # numpy's uint32 arrays wrap around, as the hash wants. In place, for the VGGs' sake.
+    """Pseudorandom numbers in [-1, 1) that are the same in any programming language."""
+    # numpy's uint32 arrays wrap around, as the hash requires. In place, because the VGGs are large.
     x = np.arange(count, dtype=np.uint32)
     x *= np.uint32(2654435761)
     x += np.uint32(seed_of(name))
@@ -67,20 +67,20 @@ def filled(name, shape):
 
 
 def entries(network):
-    """The state_dict without the batch counters, which nothing here uses."""
+    """The state_dict without the batch counters, which are not used here."""
     return {
         name: tensor for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")}
 
 
 def built(builder, *arguments):
-    """The network with shapes but no memory: enough to count, and to be filled afterwards."""
+    """The network on the meta device: its shapes can be counted, and it can be filled later."""
     with torch.device("meta"):
         return builder(*arguments)
 
 
 def fill(network):
-    """Gives a network without memory its weights, in float64, and takes its dropout away."""
+    """Fills a network on the meta device with its weights, in float64, and disables dropout."""
     network = network.double().to_empty(device="cpu")
     with torch.no_grad():
         for name, tensor in entries(network).items():
@@ -148,7 +148,7 @@ def alexnet_d2l(channels, classes):
         nn.Conv2d(384, 384, kernel_size=3, padding=1), nn.ReLU(),
         nn.Conv2d(384, 256, kernel_size=3, padding=1), nn.ReLU(),
         nn.MaxPool2d(kernel_size=3, stride=2))
-    # The dropouts change nothing here: nn.Identity holds their places, for torchvision's numbers.
+    # nn.Identity replaces dropout, which is disabled here, to keep torchvision's numbers.
     classifier = nn.Sequential(
         nn.Identity(), nn.Linear(256 * 5 * 5, 4096), nn.ReLU(),
         nn.Identity(), nn.Linear(4096, 4096), nn.ReLU(),
@@ -180,7 +180,7 @@ def vgg11_d2l(channels, classes):
 
 
 def vgg16_bn_small(channels, classes):
-    """Its pools round up, so that 28 pixels become 14, 7, 4, 2 and 1."""
+    """Its pools use ceil mode, so that 28 pixels become 14, 7, 4, 2 and 1."""
     stages = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
     features = vgg_features(channels, stages, batch_norm=True, ceil_mode=True)
     return Classified(features, 1, nn.Linear(512, classes))
@@ -220,7 +220,7 @@ def nin_d2l(channels, classes):
 
 
 def nin_imagenet(channels, classes):
-    """The authors' own model, in Caffe, whose pools round up."""
+    """The authors' own model, for Caffe, whose pools use ceil mode."""
     return Nin(channels, [1024, 1024, classes], ceil_mode=True)
 
 
@@ -283,7 +283,7 @@ class GoogLeNetD2l(nn.Module):
 
 
 class ResidualD2l(nn.Module):
-    """Its convolutions have biases, and its 1x1 convolution no batch norm."""
+    """Its convolutions have biases, and its 1x1 convolution has no batch norm."""
 
     def __init__(self, channels, width, stride):
         super().__init__()
@@ -291,7 +291,7 @@ class ResidualD2l(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = nn.Sequential()  # which gives back what it is given
+        self.downsample = nn.Sequential()  # the identity
         if channels != width:
             self.downsample.append(nn.Conv2d(channels, width, kernel_size=1, stride=stride))
 
@@ -319,7 +319,7 @@ class ResNet18D2l(nn.Module):
 
 
 def resnet18_small(channels, classes):
-    """torchvision's, but for a stem that keeps small images' pixels."""
+    """torchvision's, except for a stem that keeps the size of small images."""
     network = models.resnet18(weights=None, num_classes=classes)
     network.conv1 = nn.Conv2d(channels, 64, kernel_size=3, padding=1, bias=False)
     network.maxpool = nn.Identity()
@@ -327,7 +327,7 @@ def resnet18_small(channels, classes):
 
 
 class DenseLayer(nn.Module):
-    """Puts `growth` channels after those it is given; by way of a bottleneck, if there is one."""
+    """Appends `growth` channels to its input, with a bottleneck if `bottleneck` is set."""
 
     def __init__(self, channels, growth, bottleneck, bias):
         super().__init__()
@@ -350,7 +350,7 @@ class DenseLayer(nn.Module):
 
 
 def densenet(stem, channels, blocks, growth, bottleneck, bias, classes):
-    """The stem's layers, by name; then dense blocks of that many layers each."""
+    """The stem's layers, by name; then dense blocks with these numbers of layers."""
     features = OrderedDict(stem)
     for number, count in enumerate(blocks, start=1):
         layers = OrderedDict()
@@ -439,12 +439,12 @@ def googlenet(channels, classes, auxiliary=False):
         transform_input=False)
 
 
-# Each network's builder, the side of the small images that its logits are computed on, the side of
-# the preset's own images, and the marks: L for its layers' shapes, T for a step of training.
+# Each network's builder, the side of the small images for its logits, the side of the preset's own
+# images, and the additional results: L for its layers' shapes, T for a training step.
 NETWORKS = {
     "d2l/lenet": (lenet, 28, 28, "TL"),
     "d2l/lenet_bn": (lenet_bn, 28, 28, "TL"),
-    # Large enough that the last feature map has sides to mistake for one another.
+    # Large enough that a transposed last feature map would be noticed.
     "d2l/alexnet": (alexnet_d2l, 128, 224, "TL"),
     "d2l/vgg11": (vgg11_d2l, 64, 224, "TL"),
     "d2l/nin": (nin_d2l, 80, 224, "TL"),
@@ -479,7 +479,7 @@ NETWORKS = {
     "small/vgg16_bn": (vgg16_bn_small, 28, 28, "TL"),
 }
 
-# The known numbers of parameters, so that the definitions above are not only believed.
+# The known numbers of parameters, to check the definitions above.
 PARAMETERS = {
     "d2l/alexnet": 46_764_746,
     "d2l/vgg11": 43_093_322,
@@ -509,7 +509,7 @@ PARAMETERS = {
     "small/densenet_bc": 768_730,
 }
 
-# The papers', which count with three channels.
+# The numbers in the papers, which count with three channels.
 PARAMETERS_IN_COLOUR = {
     "small/densenet_bc": 769_162,
     "small/wrn_16_4": 2_748_890,
@@ -522,7 +522,7 @@ PARAMETERS_IN_COLOUR = {
 
 
 def rounded(value):
-    """The tensor's or the number's nine first digits, which are more than float32 has."""
+    """Rounds a tensor or number to nine digits, which is more than float32 has."""
     if isinstance(value, torch.Tensor):
         return [rounded(number) for number in value.detach().flatten().tolist()]
     return float(f"{value:.9g}")
@@ -533,7 +533,7 @@ def count_parameters(network):
 
 
 def trace(network, images):
-    """The layers in the order they run, each with its output's shape, and their multiply-adds."""
+    """The layers in the order they run, each with its output shape, and their multiply-adds."""
     layers = []
     macs = 0
 
@@ -542,7 +542,7 @@ def trace(network, images):
             nonlocal macs
             layers.append([name, list(output.shape[1:])])
             if not isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                # Every number given out took one multiply-add for every weight of its channel.
+                # Each output value takes one multiply-add for each weight of its channel.
                 macs += output[0].numel() * layer.weight[0].numel()
         return note
 
@@ -555,7 +555,7 @@ def trace(network, images):
 
 
 def train(network, images):
-    """The logits, loss and gradients of one step of training."""
+    """The logits, loss and gradients of one training step."""
     labels = torch.arange(BATCH) * 3 % CLASSES
     outputs = network.train()(images)
     result = {}
@@ -563,7 +563,7 @@ def train(network, images):
         logits = outputs
         loss = nn.functional.cross_entropy(logits, labels)
     else:
-        # torchvision gives the second auxiliary head before the first.
+        # torchvision returns the second auxiliary head before the first.
         logits = outputs.logits
         loss = nn.functional.cross_entropy(logits, labels)
         for number, auxiliary in ((1, outputs.aux_logits1), (2, outputs.aux_logits2)):
@@ -579,9 +579,9 @@ def train(network, images):
 
 
 def gradient_summary(name, gradient):
-    """Its length, and its product with a formula's numbers, which tells its elements apart."""
+    """Its norm, and its dot product with numbers from a formula, which depends on the order."""
     norm = gradient.norm().item()
-    # A bias before a batch norm has no gradient: what is left of it is float64's rounding.
+    # A bias before batch norm has a gradient of zero, except for rounding errors of float64.
     if norm < 1e-12:
         return [0, 0]
     direction = torch.from_numpy(uniform("gradient:" + name, gradient.numel()))

@@ -1,5 +1,5 @@
-"""Makes running_statistics.json: the running means and variances that PyTorch's networks have after
-three steps of training, on the weights and images of reference.py's formula.
+"""Makes running_statistics.json: the running means and variances of PyTorch's networks after three
+training steps, with the weights and images of reference.py's formula.
 
 Made with Python 3.11, torch 2.15.0 and torchvision 0.29.2:
 python crates/models/tests/running_statistics.py
@@ -17,7 +17,7 @@ from reference import BATCH, CLASSES, NETWORKS, PRESETS, built, fill, gradient_s
 STEPS = 3
 LEARNING_RATE = 0.01
 
-# Some of each preset.
+# Some networks of each preset.
 KEYS = [
     "d2l/lenet_bn",
     "d2l/densenet",
@@ -28,7 +28,7 @@ KEYS = [
 
 
 def running_statistics(key):
-    """Of each running mean and variance the length, and its product with a direction."""
+    """For each running mean and variance: the norm, and the dot product as for gradients."""
     builder, side, *_ = NETWORKS[key]
     channels, _ = PRESETS[key.split("/")[0]]
     network = fill(built(builder, channels, CLASSES)).train()

@@ -1,14 +1,14 @@
-"""Files of weights for every torchvision network that this crate has, to read and to check.
+"""Weights files of each torchvision network in this crate, and checks of files that it saved.
 
-Needs torch, torchvision and safetensors. The files are large, and not kept.
+Needs torch, torchvision and safetensors. The files are large and are not kept.
 
 python torchvision_weights.py names
     prints the networks' names.
 python torchvision_weights.py make NAME DIR
-    writes NAME.pth, NAME.safetensors, and NAME.expected.safetensors with images and their logits.
+    writes NAME.pth, NAME.safetensors, and NAME.expected.safetensors with images and logits.
 python torchvision_weights.py check NAME SAVED.safetensors DIR
-    reads into torchvision's network what this crate saved, and prints how far its logits are from
-    those that make wrote, in standard deviations of those.
+    loads a file that this crate saved into torchvision's network, and prints the error of its
+    logits compared to those written by `make`, in standard deviations of the latter.
 """
 
 import copy
@@ -38,7 +38,7 @@ def build(name, auxiliary=True):
 
 
 def randomise_norms(network):
-    """Makes the batch norms do something: fresh ones change nothing, and would hide mistakes."""
+    """Randomizes batch norms: new ones are the identity, and would hide mistakes."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
@@ -50,8 +50,8 @@ def randomise_norms(network):
 def strengthen_convolutions(network):
     """Makes the logits depend on the images.
 
-    GoogLeNet's own fresh weights are so small that without its batch norms' true statistics nothing
-    of the images is left at the end, and any mistake before the last layers would go unseen.
+    GoogLeNet's initial weights are so small that, without correct running statistics, the logits do
+    not depend on the images, and mistakes before the last layers would not be noticed.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -74,7 +74,7 @@ def make(name, folder):
     with torch.no_grad():
         expected["logits"] = network.eval()(images)
         if name == "googlenet":
-            # A copy, for training changes the running statistics.
+            # A copy, because training changes the running statistics.
             training = copy.deepcopy(network).train()
             for module in training.modules():
                 if isinstance(module, nn.Dropout):
@@ -107,7 +107,7 @@ def check(name, saved, folder):
 
 
 def without_counters(entries):
-    """The entries but for the batch counters, which only torchvision has."""
+    """The entries without the batch counters, which only torchvision has."""
     return [entry for entry in entries if not entry.endswith("num_batches_tracked")]
 
 

@@ -1,13 +1,14 @@
-//! The program's allocator: memory that is freed is kept.
+//! The program's allocator, which keeps freed memory.
 //!
-//! Each step of training frees hundreds of megabytes and asks for them again. Allocators give large pieces
-//! back to the system, which hands out new pages full of zeros: up to a quarter of a step's time on a CPU.
+//! Each training step frees hundreds of megabytes and allocates them again. Allocators usually
+//! return large blocks to the system, which then fills new pages with zeros: this takes up to a
+//! quarter of a step's time on a CPU.
 
 pub use mimalloc::MiMalloc;
 
-/// Makes [`MiMalloc`] keep for good what is freed. To be called once, when the program starts.
+/// Makes [`MiMalloc`] keep freed memory forever. Call it once, when the program starts.
 pub fn keep_freed_memory() {
-    /// `mi_option_purge_delay` of mimalloc's header, for which the crate has no name.
+    /// `mi_option_purge_delay` of mimalloc's header, which the crate does not name.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
     const NEVER: std::ffi::c_long = -1;
     // SAFETY: sets a number in mimalloc's table of options.
@@ -45,8 +46,8 @@ mod tests {
         keep_freed_memory();
         let before = resident();
         write_and_free();
-        // Longer than mimalloc waits by itself before it gives memory back, which it does when it is asked
-        // for more.
+        // Longer than mimalloc's default delay, after which the next allocation returns freed
+        // memory to the system.
         thread::sleep(Duration::from_secs(2));
         // SAFETY: freed with its layout.
         unsafe {

@@ -1,11 +1,11 @@
-//! All that a run is made of after an epoch, so that it can go on as if nothing had happened.
+//! Checkpoints: the complete state of a run after an epoch, to resume it exactly.
 //!
 //! The order of the images and their augmentation need no state: they are functions of the seed and
 //! the epoch.
 //!
-//! A checkpoint is a folder `epoch-N` with its checksums. It is written under another name, and taken
-//! away under another name, so that `epoch-N` is always whole; what a kill leaves of the others is
-//! removed at the next start.
+//! A checkpoint is a folder `epoch-N` with checksums. It has another name while it is written or
+//! removed, so that `epoch-N` is always complete; a folder that a killed run left under another
+//! name is removed at the next start.
 
 use std::{
     fs::{self, File},
@@ -32,32 +32,32 @@ use crate::{
     run_dir::{PART, RunDir, cannot_write, with_ending, write_to_disk},
 };
 
-/// What a run is made of beside tensors.
+/// The state of a run, without its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// The epochs that have ended.
+    /// The completed epochs.
     pub epochs: Vec<Epoch>,
     /// Training steps taken.
     pub step: usize,
     /// Seconds of training and validation.
     pub seconds: f64,
-    /// Why there is no further epoch though not all are trained.
+    /// Why the run ended before its last epoch, if it did.
     pub stopped: Option<String>,
-    /// Mean length of each weight's gradient over the last epoch's steps.
+    /// Mean gradient norm of each weight over the last epoch's steps.
     pub gradient_norms: Vec<f64>,
-    /// How long the files are that grow line by line.
+    /// The lengths of the files that grow line by line.
     pub lengths: Lengths,
 }
 
 impl State {
-    /// The epoch with the lowest validation loss, counted from 1: the first of equals, or the last
-    /// of all if none has a loss that is a number. 0 if none has ended.
+    /// The epoch with the lowest validation loss, counted from 1: the first one of several, or the
+    /// last epoch if no loss is finite. 0 if no epoch has ended.
     pub fn best_epoch(&self) -> usize {
         self.ranking().first().copied().unwrap_or(0)
     }
 
-    /// The epochs, counted from 1, by their validation loss: the best comes first, and those without a
-    /// number last.
+    /// The epochs, counted from 1, sorted by validation loss, the lowest first. Epochs whose loss
+    /// is not finite come last.
     fn ranking(&self) -> Vec<usize> {
         let (mut ranked, rest): (Vec<&Epoch>, _) =
             self.epochs.iter().partition(|epoch| epoch.validation_loss.is_finite());
@@ -66,37 +66,36 @@ impl State {
     }
 }
 
-/// A folder of a run with what it was after an epoch.
+/// The folder with the state of a run after an epoch.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    /// What is in it beside tensors.
+    /// The state, without tensors.
     pub state: State,
 }
 
 const CLASSIFIER: &str = "classifier.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
-/// Only of a run that keeps one.
+/// Only if the run has an EMA of the weights.
 const AVERAGE: &str = "average.bpk";
-/// TOML, for it keeps every bit of a number, and knows NaN.
+/// TOML, because it keeps every bit of a number and supports NaN.
 const STATE: &str = "state.toml";
-/// The SHA-256 of each of the others, as `sha256sum --check` reads them.
+/// The SHA-256 of each other file, in the format of `sha256sum --check`.
 const CHECKSUMS: &str = "SHA256SUMS";
 
-/// What the name of a checkpoint ends with while it is removed.
+/// The suffix of a checkpoint that is being removed.
 const OLD: &str = ".old";
 
-/// Where the state of a run after `epoch`, counted from 1, is kept.
+/// The folder of the checkpoint after `epoch`, counted from 1.
 pub fn path(run: &Path, epoch: usize) -> PathBuf {
     run.join("checkpoints").join(format!("epoch-{epoch}"))
 }
 
-/// Writes a checkpoint: it is there whole or not at all. Those before it are taken away, but for the
-/// last and the best.
+/// Writes a checkpoint atomically, then removes the earlier ones except the last and the best.
 ///
 /// # Errors
 ///
-/// If it cannot be written; those before it are then still there.
+/// If it cannot be written; the earlier ones are then kept.
 pub fn save(
     run: &RunDir,
     state: &State,
@@ -126,12 +125,12 @@ pub fn save(
         keep(STATE, toml::to_string(state).map_err(io::Error::other)?.as_bytes())?;
         write_to_disk(&part.join(CHECKSUMS), checksums.as_bytes())?;
         if path.exists() {
-            // Of an earlier attempt to which a run could not go back.
+            // From an earlier attempt, from which the run could not resume.
             fs::remove_dir_all(&path)?;
         }
         fs::rename(&part, &path)?;
-        // The name too reaches the disk before older checkpoints go, where a folder can be opened;
-        // on Windows it cannot.
+        // The name must also reach the disk before older checkpoints are removed. On Windows a
+        // folder cannot be opened for that.
         File::open(path.parent().expect("a folder")).and_then(|folder| folder.sync_all()).ok();
         Ok(())
     };
@@ -143,7 +142,7 @@ pub fn save(
     Ok(())
 }
 
-/// Takes away all checkpoints before the state's, but for the last and the best.
+/// Removes all checkpoints before the state's, except the last and the best.
 fn prune(run: &Path, state: &State) {
     let best = state.best_epoch();
     for (epoch, path) in list(run) {
@@ -155,8 +154,8 @@ fn prune(run: &Path, state: &State) {
     }
 }
 
-/// Finishes what a kill may have broken off before this state was reached: checkpoints that were being
-/// written or taken away.
+/// Removes what a killed run may have left before this state was reached: checkpoints that were
+/// being written or removed.
 pub fn tidy(run: &RunDir, state: &State) {
     for entry in fs::read_dir(run.path().join("checkpoints")).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -170,30 +169,30 @@ pub fn tidy(run: &RunDir, state: &State) {
     prune(run.path(), state);
 }
 
-/// The last checkpoint of a run that is sound, with a warning for each after it that is not; `None` if
-/// the run has none at all.
+/// Returns the last intact checkpoint of a run, with a warning for each damaged one after it;
+/// `None` if the run has no checkpoints.
 ///
 /// # Errors
 ///
-/// If there are some, and none is sound.
+/// If there are checkpoints, but none is intact.
 pub fn latest(run: &Path) -> Result<Option<Checkpoint>, Error> {
     let paths: Vec<_> = list(run).into_iter().rev().map(|(_, path)| path).collect();
     if paths.is_empty() { Ok(None) } else { first_sound(run, paths).map(Some) }
 }
 
-/// The checkpoint with the weights that a run in this state ends with. If it is not sound, the next best
-/// one that is, with a warning.
+/// Returns the checkpoint with the weights that a run in this state ends with. If it is damaged,
+/// returns the next best intact one, with a warning.
 ///
 /// # Errors
 ///
-/// If none is sound.
+/// If none is intact.
 pub fn to_keep(run: &Path, state: &State, weights: WeightsConfig) -> Result<Checkpoint, Error> {
     let epochs = match weights {
         WeightsConfig::Best => state.ranking(),
         WeightsConfig::Last => (1..=state.epochs.len()).rev().collect(),
     };
     let wanted = epochs.first().copied();
-    // Of the others, most were taken away.
+    // Most of the others were removed.
     let paths = epochs.into_iter().map(|epoch| (epoch, path(run, epoch)));
     let paths = paths.filter(|(epoch, path)| Some(*epoch) == wanted || path.exists());
     first_sound(run, paths.map(|(_, path)| path))
@@ -205,7 +204,7 @@ fn first_sound(run: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Result<C
         match open(&path) {
             Ok(checkpoint) => {
                 if damaged {
-                    eprintln!("warning: {} is taken instead", path.display());
+                    eprintln!("warning: {} is used instead", path.display());
                 }
                 return Ok(checkpoint);
             }
@@ -214,12 +213,12 @@ fn first_sound(run: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Result<C
         damaged = true;
     }
     Err(Error::Usage(format!(
-        "no checkpoint of the run {} is sound: put one back from a copy, or begin a new run",
+        "no checkpoint of the run {} is intact: restore one from a copy, or start a new run",
         run.display()
     )))
 }
 
-/// A checkpoint all of whose files are what was written.
+/// Opens a checkpoint after checking the checksums of its files.
 fn open(path: &Path) -> Result<Checkpoint, Error> {
     let damaged = |name: &str, why: &dyn std::fmt::Display| {
         Error::Usage(format!("the checkpoint {} is damaged: {name}: {why}", path.display()))
@@ -233,7 +232,7 @@ fn open(path: &Path) -> Result<Checkpoint, Error> {
         let bytes = read(name)?;
         match checksum(name) == Some(&*sha256(&bytes)) {
             true => Ok(bytes),
-            false => Err(damaged(name, &"its content is not what was written")),
+            false => Err(damaged(name, &"its content does not match its checksum")),
         }
     };
     sound(CLASSIFIER)?;
@@ -254,7 +253,7 @@ fn epoch_of(name: &str) -> Option<usize> {
     name.strip_prefix("epoch-")?.parse().ok()
 }
 
-/// The epochs with checkpoints, in their order, and where they are.
+/// The epochs with checkpoints, in ascending order, and their folders.
 fn list(run: &Path) -> Vec<(usize, PathBuf)> {
     let Ok(entries) = fs::read_dir(run.join("checkpoints")) else { return Vec::new() };
     let mut found: Vec<(usize, PathBuf)> = entries
@@ -271,7 +270,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The classifier with the weights as they were.
+    /// Loads the weights into the classifier.
     ///
     /// # Errors
     ///
@@ -282,7 +281,7 @@ impl Checkpoint {
         fresh.try_load_record(record).map_err(|error| self.damaged(&error))
     }
 
-    /// The average of the weights as it was; `None` if the run keeps none.
+    /// Loads the EMA of the weights; `None` if the run has none.
     ///
     /// # Errors
     ///
@@ -297,7 +296,7 @@ impl Checkpoint {
         Ok(Some(average))
     }
 
-    /// The optimizer with its memory of earlier gradients.
+    /// Loads the state of the optimizer.
     ///
     /// # Errors
     ///
@@ -305,12 +304,12 @@ impl Checkpoint {
     pub fn optimizer(&self, fresh: ModuleOptimizer) -> Result<ModuleOptimizer, Error> {
         let record = OptimizerRecord::load(self.path.join(OPTIMIZER));
         let record = record.map_err(|error| self.damaged(&error))?;
-        // Burn panics where a tensor belongs to no parameter.
+        // Burn panics if a tensor belongs to no parameter.
         catch_unwind(AssertUnwindSafe(|| fresh.load_record(record)))
-            .map_err(|_| self.damaged(&"it is not the optimizer's"))
+            .map_err(|_| self.damaged(&"it does not fit the optimizer"))
     }
 
-    /// The weights that were validated: their average where the run keeps one.
+    /// Loads the weights that were validated: their EMA if the run has one.
     ///
     /// # Errors
     ///
@@ -324,7 +323,7 @@ impl Checkpoint {
 
     fn damaged(&self, error: &dyn std::fmt::Display) -> Error {
         Error::Training(format!(
-            "the checkpoint {} is not one of this run's config.toml: {error}",
+            "the checkpoint {} does not fit this run's config.toml: {error}",
             self.path.display()
         ))
     }
@@ -350,6 +349,6 @@ mod tests {
         let path = folder.path().to_owned();
         let checkpoint = Checkpoint { path, state: State::default() };
         let error = checkpoint.optimizer(fresh).err().unwrap().to_string();
-        assert!(error.ends_with("it is not the optimizer's"), "{error}");
+        assert!(error.ends_with("it does not fit the optimizer"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The arguments of the program, and what its end tells the shell.
+//! The program's arguments and exit code.
 
 use std::{
     ffi::OsString,
@@ -38,44 +38,44 @@ enum Command {
     },
     /// Lists the layers of a network: output, parameters, multiply-adds.
     Summary(SummaryArgs),
-    /// Goes on with a run that was broken off.
+    /// Resumes an interrupted run.
     Resume(ResumeArgs),
     /// Tests the weights of a run, or of a file.
     Evaluate(EvaluateArgs),
-    /// Tells what images show.
+    /// Predicts the classes of images.
     Predict(PredictArgs),
-    /// Writes a page about a run, or comparing several.
+    /// Writes an HTML page about a run, or one that compares several.
     Report(ReportArgs),
     /// Writes the weights of a run in another format.
     Export(ExportArgs),
-    /// Trains with every combination of some values, one run after the other; the same command goes on
-    /// with a sweep that was broken off.
+    /// Trains with every combination of some values, one run after the other; the same command
+    /// resumes an interrupted sweep.
     Sweep(SweepArgs),
     /// Lets other machines compute on the devices of this one.
     ///
-    /// Whoever connects must know a token: the one in the environment variable TRAIN_TOKEN, or without
-    /// it a new one, which is printed with the command to use on the other machine.
+    /// A client needs a token: the one in the environment variable TRAIN_TOKEN or, if this is not
+    /// set, a new one, which is printed with the command to run on the other machine.
     ///
-    /// Serve only where you trust the network. Nothing that is sent is encrypted, not even the token.
-    /// Burn's server looks at the token when the first message of a connection has arrived, which may
-    /// be of up to 1 GiB and may take any time: who can connect can fill the memory. It does not look
-    /// at `Origin`, so a page in a browser on a machine that reaches the address can connect too; it
-    /// cannot compute, for it does not know the token.
+    /// Serve only in a network that you trust. Nothing is encrypted, not even the token. Burn's
+    /// server checks the token after the first message of a connection, which may have up to 1 GiB
+    /// and may take any time: anyone who can connect can fill the memory. It does not check
+    /// `Origin`, so a page in a browser on a machine that reaches the address can connect too, but
+    /// cannot compute, because it does not know the token.
     #[command(verbatim_doc_comment)]
     Serve(ServeArgs),
 }
 
-/// Which run to go on with.
+/// Which run to resume.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     /// The run's folder.
     pub run_dir: PathBuf,
 
-    /// Where to compute [default: as the run began].
+    /// The device [default: the one in the run's config].
     #[arg(long)]
     pub device: Option<String>,
 
-    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
@@ -87,17 +87,17 @@ pub(crate) struct EvaluateArgs {
     #[arg(required_unless_present = "weights", conflicts_with_all = ["weights", "network"])]
     pub run_dir: Option<PathBuf>,
 
-    /// Without a run: the weights, .pth or .pt of PyTorch, .safetensors, or .bpk.
+    /// Instead of a run: a weights file, .pth or .pt of PyTorch, .safetensors, or .bpk.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
-    /// Without a run: the network, by a name that the command `networks` prints [default: what the file of a
-    /// run's weights says].
+    /// With --weights: the network, a name that the command `networks` prints [default: the one
+    /// stored in a file of this program].
     #[arg(long)]
     pub network: Option<String>,
 
-    /// Changes one key of the run's config, such as data.normalization; without a VALUE, leaves it
-    /// out. May be repeated.
+    /// Changes one key of the run's config, such as data.normalization; without a VALUE, removes
+    /// it. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
@@ -105,11 +105,11 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, default_value = "test")]
     pub split: String,
 
-    /// Where to compute [default: as the run did].
+    /// The device [default: the one in the run's config].
     #[arg(long)]
     pub device: Option<String>,
 
-    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
@@ -118,26 +118,26 @@ pub(crate) struct EvaluateArgs {
     pub json: bool,
 }
 
-/// Which runs to write about.
+/// Which runs to report on.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// The runs' folders.
     #[arg(required = true)]
     pub run_dirs: Vec<PathBuf>,
 
-    /// The page [default: report.html, of one run in its folder, of several here].
+    /// The file to write [default: report.html, in the folder of a single run, otherwise here].
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-/// Which weights to write, and where to.
+/// Which weights to write, and where.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The folder of a run that has ended.
     pub run_dir: PathBuf,
 
-    /// The file: .safetensors with PyTorch's names, or .bpk of Burn [default: model.safetensors in the
-    /// run's folder].
+    /// The file: .safetensors with PyTorch's names, or .bpk of Burn [default: model.safetensors in
+    /// the run's folder].
     pub out: Option<PathBuf>,
 }
 
@@ -147,34 +147,38 @@ pub(crate) struct SweepArgs {
     /// The config file.
     pub config: PathBuf,
 
-    /// The values of one key, such as optimizer.learning_rate=0.1,0.5 or seed=0,1,2; an empty one
-    /// leaves the key out. A value may be a section, which is how to give each optimizer its own
-    /// learning rate: 'optimizer={name="sgd",learning_rate=0.1},{name="adamw",learning_rate=0.002}'.
-    /// May be repeated.
+    /// The values of one key, such as optimizer.learning_rate=0.1,0.5 or seed=0,1,2; an empty value
+    /// removes the key. A value may be a section, for example to give each optimizer its own
+    /// learning rate:
+    /// 'optimizer={name="sgd",learning_rate=0.1},{name="adamw",learning_rate=0.002}'. May be
+    /// repeated.
     #[arg(long = "set", value_name = "KEY=VALUE,...", required = true)]
     pub overrides: Vec<String>,
 
-    /// A folder for the runs, new or of this sweep, which then goes on [default: runs/sweep-NUMBER].
+    /// The folder for the runs: a new one, or that of this sweep to resume it [default:
+    /// runs/sweep-NUMBER].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Tests the best by validation accuracy, with all of its seeds; without this nothing is tested.
+    /// Tests the setting with the best validation accuracy, with all of its seeds; otherwise
+    /// nothing is tested.
     #[arg(long)]
     pub test_best: bool,
 
-    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
 
-/// Whom to serve, and with what.
+/// What to serve, and at which address.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The address to listen at; 0.0.0.0:3000 lets other machines connect.
+    /// The address to listen on; 0.0.0.0:3000 lets other machines connect.
     #[arg(long, default_value = "127.0.0.1:3000")]
     pub bind: std::net::SocketAddr,
 
-    /// The device, auto or a name that the command `devices` prints; of a backend, all of its devices.
+    /// The device: auto, or a name that the command `devices` prints; a backend's name means all of
+    /// its devices.
     #[arg(long)]
     pub device: Option<String>,
 }
@@ -182,18 +186,18 @@ pub(crate) struct ServeArgs {
 /// Which network to describe, and for which images.
 #[derive(Debug, Args)]
 pub(crate) struct SummaryArgs {
-    /// The network, by a name that the command `networks` prints.
+    /// The network, a name that the command `networks` prints.
     pub network: String,
 
     /// d2l, imagenet or small [default: the first that has the network].
     #[arg(long)]
     pub preset: Option<String>,
 
-    /// The image, CHANNELSxHEIGHTxWIDTH [default: what the preset is made for].
+    /// The image's shape, CHANNELSxHEIGHTxWIDTH [default: the preset's].
     #[arg(long, value_name = "CxHxW")]
     pub input: Option<String>,
 
-    /// Images in the batch whose memory is told.
+    /// The batch size for which the memory is printed.
     #[arg(long, default_value = "1")]
     pub batch: NonZeroUsize,
 
@@ -205,7 +209,7 @@ pub(crate) struct SummaryArgs {
 /// Which network predicts, with which weights, on which images.
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// The folder of a run that has ended: its network and weights.
+    /// The folder of a run that has ended, to use its network and weights.
     #[arg(
         long,
         value_name = "DIR",
@@ -214,21 +218,22 @@ pub(crate) struct PredictArgs {
     )]
     pub run: Option<PathBuf>,
 
-    /// Without a run: the network, by a name that the command `networks` prints [default: what the file of a
-    /// run's weights says].
+    /// With --weights: the network, a name that the command `networks` prints [default: the one
+    /// stored in a file of this program].
     #[arg(long)]
     pub network: Option<String>,
 
-    /// d2l, imagenet or small [default: what the file says, or imagenet where it has the network].
+    /// d2l, imagenet or small [default: the one stored in the file, or imagenet if it has the
+    /// network].
     #[arg(long)]
     pub preset: Option<String>,
 
-    /// Without a run: the weights, .pth or .pt of PyTorch, .safetensors, or .bpk of a run.
+    /// Instead of a run: a weights file, .pth or .pt of PyTorch, .safetensors, or .bpk of a run.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
-    /// The names of the classes, one a line [default: what the file of the weights says, or those of
-    /// ImageNet or Fashion-MNIST].
+    /// A file with the names of the classes, one per line [default: those stored in the weights
+    /// file, or those of ImageNet or Fashion-MNIST].
     #[arg(long, value_name = "FILE")]
     pub classes: Option<PathBuf>,
 
@@ -236,7 +241,7 @@ pub(crate) struct PredictArgs {
     #[arg(long, default_value = "5")]
     pub top: NonZeroUsize,
 
-    /// Where to compute: auto, or a name that the command `devices` prints.
+    /// The device: auto, or a name that the command `devices` prints.
     #[arg(long)]
     pub device: Option<String>,
 
@@ -244,11 +249,11 @@ pub(crate) struct PredictArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Image files, JPEG, PNG, GIF, WebP or BMP, or numbers of Fashion-MNIST's test images, from 0.
+    /// Image files (JPEG, PNG, GIF, WebP, BMP), or numbers of Fashion-MNIST's test images, from 0.
     #[arg(required = true)]
     pub images: Vec<PathBuf>,
 }
@@ -259,17 +264,17 @@ pub(crate) struct TrainArgs {
     /// The config file [default: configs/quickstart.toml, built in].
     pub config: Option<PathBuf>,
 
-    /// Changes one key of the config, such as optimizer.learning_rate=0.05; without a VALUE, leaves it
-    /// out, as optimizer.momentum= does. Another optimizer.name or schedule.name also leaves out the
-    /// keys that it has no use for. May be repeated.
+    /// Changes one key of the config, such as optimizer.learning_rate=0.05; without a VALUE,
+    /// removes it, as in optimizer.momentum=. A different optimizer.name or schedule.name also
+    /// removes the keys that it does not use. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
-    /// Where to compute: auto, or a name that the command `devices` prints.
+    /// The device: auto, or a name that the command `devices` prints.
     #[arg(long)]
     pub device: Option<String>,
 
-    /// How often to go through the training images.
+    /// The number of epochs.
     #[arg(long)]
     pub epochs: Option<String>,
 
@@ -277,14 +282,14 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 
-    /// The folder with Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache,
-    /// where they are downloaded to].
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache,
+    /// into which they are downloaded].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
 
 impl TrainArgs {
-    /// All that changes the config: each argument as it was given, and as `KEY=VALUE`.
+    /// All changes to the config: each argument as given, and as `KEY=VALUE`.
     pub fn overrides(&self) -> Vec<(String, String)> {
         let set = self.overrides.iter().map(|set| (format!("--set {set}"), set.clone()));
         let option = |name: &'static str, value: &Option<String>| {
@@ -294,18 +299,18 @@ impl TrainArgs {
     }
 }
 
-/// Runs the program with the arguments of its process: 0 if it did what it was asked, 2 if it was
-/// asked for what cannot be, 130 if it was stopped, 1 if it failed.
+/// Runs the program with the arguments of the process. The exit code is 0 for success, 2 for an
+/// error that the user can fix, 130 after a requested stop, 1 for other failures.
 pub fn run() -> ExitCode {
     run_with(std::env::args_os())
 }
 
-/// [`run`] with these arguments, the program's name before them. Arguments that are no command end
+/// [`run`] with these arguments, the first of which is the program's name. Invalid arguments end
 /// the process.
 pub fn run_with(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
     if std::env::var_os("RUST_BACKTRACE").is_none() {
-        // A sentence at the end says it.
+        // The error message at the end reports the panic.
         std::panic::set_hook(Box::new(|_| {}));
     }
     let result = catch_unwind(AssertUnwindSafe(|| match cli.command {
@@ -337,7 +342,7 @@ pub fn run_with(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> E
     }
 }
 
-/// A panic below, as a sentence: a backend's way to report what it cannot do.
+/// The error for a panic. Backends panic when an operation fails.
 pub(crate) fn describe(panic: &(dyn std::any::Any + Send)) -> Error {
     let message = panic
         .downcast_ref::<String>()

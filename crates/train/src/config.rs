@@ -1,7 +1,7 @@
-//! What a run does: a TOML file, read strictly.
+//! The config of a run: a TOML file, parsed strictly.
 //!
-//! Every key is known, of the right type and within its range, or the config is refused with the
-//! file, the line and the nearest valid name, before anything is downloaded or computed.
+//! An unknown key, a wrong type or a value out of range is an error that names the file, the line
+//! and the nearest valid name, before anything is downloaded or computed.
 
 use std::{
     fmt::{self, Display},
@@ -10,8 +10,9 @@ use std::{
     str::FromStr,
 };
 
+use burn::tensor::Device;
 use fashion_mnist::{Augment, Class, Normalization};
-use models::{Architecture, Kernels, LoadOptions, NetworkConfig, Preset};
+use models::{Architecture, ConvNet, Kernels, LoadOptions, NetworkConfig, Preset};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -19,52 +20,52 @@ use crate::{
     schedule::{Schedule, Shape},
 };
 
-/// Everything that a run depends on, but the machine.
+/// Everything that determines a run, except the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The network, by name.
     #[serde(with = "by_name")]
     pub network: Architecture,
-    /// What the network is made for.
+    /// Which variant of the network, for which images.
     #[serde(with = "by_name", default = "d2l")]
     pub preset: Preset,
-    /// Decides every random choice of the run but `data.split_seed`'s.
+    /// The seed of all random choices except the validation split, which has `data.split_seed`.
     #[serde(default)]
     pub seed: u64,
-    /// Where to compute.
+    /// The device to compute on.
     #[serde(default)]
     pub device: DeviceName,
-    /// Several devices, instead of `device`: each takes its part of every batch.
+    /// Several devices, instead of `device`: each computes a part of every batch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceName>,
-    /// How often to go through the training images.
+    /// The number of passes over the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<NonZeroUsize>,
-    /// How long to train, in minutes, instead of `epochs`. The schedule goes by the clock, so that no
-    /// run is the same as another.
+    /// The training time in minutes, instead of `epochs`. The schedule depends on the elapsed time,
+    /// so no two runs are the same.
     #[serde(
         default,
         deserialize_with = "positive_or_none",
         skip_serializing_if = "Option::is_none"
     )]
     pub minutes: Option<f64>,
-    /// Images that go through the network at once.
+    /// The number of images in a batch.
     pub batch_size: NonZeroUsize,
-    /// Batches whose gradients are averaged to one training step.
+    /// Gradient accumulation: the number of batches whose gradients are averaged for one step.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: NonZeroUsize,
-    /// The share of the target that all classes divide among them
+    /// The share of the target that is spread evenly over all classes
     /// ([Szegedy et al., 2016](https://arxiv.org/abs/1512.00567), section 7).
     #[serde(default, deserialize_with = "share", skip_serializing_if = "is_zero")]
     pub label_smoothing: f64,
     /// Which epoch's weights the run ends with.
     #[serde(default)]
     pub weights: WeightsConfig,
-    /// Whether the run ends with a look at the test images.
+    /// Whether the run ends with an evaluation on the test images.
     #[serde(default = "yes")]
     pub test: bool,
-    /// What computes the network's layers.
+    /// The implementation of the network's layers.
     #[serde(default)]
     pub kernels: KernelsConfig,
     /// Weights to start from, instead of random ones.
@@ -73,18 +74,18 @@ pub struct Config {
     /// The images.
     #[serde(default)]
     pub data: DataConfig,
-    /// Random changes to the training images.
+    /// Random augmentation of the training images.
     #[serde(default, skip_serializing_if = "AugmentConfig::is_off")]
     pub augment: AugmentConfig,
-    /// How the weights follow their gradients.
+    /// The optimizer and its settings.
     pub optimizer: OptimizerConfig,
-    /// How the learning rate changes on the way.
+    /// The learning-rate schedule.
     #[serde(default)]
     pub schedule: ScheduleConfig,
-    /// The moving average of the weights, which is then what is validated, tested and kept.
+    /// The exponential moving average (EMA) of the weights: it is validated, tested and saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<AverageConfig>,
-    /// When to end a run that does not get better.
+    /// When to end a run that no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStoppingConfig>,
 }
@@ -106,20 +107,20 @@ pub enum WeightsConfig {
 pub struct InitialConfig {
     /// The file: `.pth` or `.pt` of PyTorch, `.safetensors`, or `.bpk` of a run.
     pub weights: PathBuf,
-    /// The layers that name the classes start from random weights, whatever the file has for them.
+    /// Whether the classifier starts from random weights instead of the file's.
     #[serde(default, skip_serializing_if = "is_false")]
     pub new_classifier: bool,
-    /// The file is for colour images.
+    /// Whether the file's weights are for color images.
     #[serde(default, skip_serializing_if = "is_false")]
     pub grey_images: bool,
 }
 
-/// What computes the network's layers.
+/// The implementation of the network's layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelsConfig {
-    /// The kernels of the `batch-norm` and `convolution` crates, with Winograd's algorithm where it is
-    /// faster.
+    /// The kernels of the `batch-norm` and `convolution` crates, with Winograd's algorithm where it
+    /// is faster.
     #[default]
     Winograd,
     /// The same kernels without Winograd's algorithm.
@@ -136,29 +137,29 @@ pub struct DataConfig {
     pub source: SourceConfig,
     /// Training images held out for validation after each epoch, the same share of each class.
     pub validation: NonZeroUsize,
-    /// Decides which images are held out. Runs that differ in `seed` alone are validated with the same
-    /// images, and none of them has trained on another's.
+    /// The seed of the validation split. Runs that differ only in `seed` use the same validation
+    /// images, and none of them trains on these.
     pub split_seed: u64,
-    /// Train on the first so many images only.
+    /// The maximum number of training images; the first ones are used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<NonZeroUsize>,
-    /// How pixels become numbers.
+    /// The normalization of the pixels.
     pub normalization: NormalizationConfig,
 }
 
-/// Which images a run takes.
+/// Which images a run uses.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceConfig {
-    /// Fashion-MNIST; where it cannot be had, the synthetic stand-in, after a warning.
+    /// Fashion-MNIST; if it is not available, synthetic data, after a warning.
     Auto,
-    /// Fashion-MNIST or none.
+    /// Fashion-MNIST; if it is not available, an error.
     FashionMnist,
-    /// The synthetic stand-in.
+    /// Synthetic data.
     Synthetic,
 }
 
-/// How pixels become numbers.
+/// The normalization of the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormalizationConfig {
@@ -168,55 +169,55 @@ pub enum NormalizationConfig {
     Standard,
 }
 
-/// Random changes to the training images; without a key, none. [`Augment`] tells more of each.
+/// Random augmentation of the training images, off by default. [`Augment`] has the details.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct AugmentConfig {
-    /// Pixels of border that a window of the image's size may move into.
+    /// Pixels of padding on each side before a random crop.
     #[serde(deserialize_with = "border")]
     pub crop: usize,
-    /// Half of the images are mirrored.
+    /// Whether an image is flipped left to right with probability 1/2.
     pub flip: bool,
-    /// The share of the images of which a rectangle is erased.
+    /// The probability of Random Erasing.
     #[serde(deserialize_with = "probability")]
     pub erase: f64,
-    /// The alpha of mixup; 0 is none.
+    /// The alpha of mixup; 0 is off.
     #[serde(deserialize_with = "not_negative")]
     pub mixup: f64,
-    /// The alpha of cutmix; 0 is none.
+    /// The alpha of CutMix; 0 is off.
     #[serde(deserialize_with = "not_negative")]
     pub cutmix: f64,
 }
 
-/// How the weights follow their gradients.
+/// The optimizer and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section")]
 pub struct OptimizerConfig {
-    /// Which algorithm.
+    /// The algorithm.
     pub name: OptimizerName,
-    /// The step along the gradient.
+    /// The base learning rate.
     #[serde(deserialize_with = "positive")]
     pub learning_rate: f64,
-    /// SGD, RMSProp: the share of the last step that the next one keeps.
+    /// SGD, RMSProp: the momentum coefficient.
     #[serde(default, deserialize_with = "share", skip_serializing_if = "is_zero")]
     pub momentum: f64,
-    /// SGD: Nesterov's momentum.
+    /// SGD: whether the momentum is Nesterov's.
     #[serde(default, skip_serializing_if = "is_false")]
     pub nesterov: bool,
-    /// Adam, AdamW: the share of the mean gradient that is kept; .9 if not given.
+    /// Adam, AdamW: the decay rate of the mean gradient; default 0.9.
     #[serde(default, deserialize_with = "share_or_none", skip_serializing_if = "Option::is_none")]
     pub beta1: Option<f64>,
-    /// Adam, AdamW: the share of the mean squared gradient that is kept, .999 if not given; RMSProp:
-    /// the same, .99 if not given.
+    /// Adam, AdamW, RMSProp: the decay rate of the mean squared gradient; default 0.999, for
+    /// RMSProp 0.99.
     #[serde(default, deserialize_with = "share_or_none", skip_serializing_if = "Option::is_none")]
     pub beta2: Option<f64>,
-    /// The share of a weight added to its gradient; AdamW takes it off the weight itself.
+    /// The share of a weight added to its gradient; AdamW subtracts it from the weight itself.
     #[serde(default, deserialize_with = "share", skip_serializing_if = "is_zero")]
     pub weight_decay: f64,
-    /// What decays.
+    /// Which of the weights decay.
     #[serde(default)]
     pub decay: DecayConfig,
-    /// The longest gradient of all weights together; a longer one is cut to this length.
+    /// The maximum norm of the gradient of all weights together; a larger gradient is scaled down.
     #[serde(
         default,
         deserialize_with = "positive_or_none",
@@ -243,7 +244,7 @@ pub enum OptimizerName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecayConfig {
-    /// Those of convolutions and fully connected layers: not the biases, and not the scale and shift
+    /// Those of convolutions and fully connected layers, not the biases and not the scale and shift
     /// of batch normalization.
     #[default]
     Weights,
@@ -251,65 +252,66 @@ pub enum DecayConfig {
     All,
 }
 
-/// How the learning rate changes on the way. Shares are of the whole run.
+/// The learning-rate schedule. Times are shares of the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a section")]
 pub struct ScheduleConfig {
-    /// The form of its curve.
+    /// The shape.
     pub name: ScheduleName,
-    /// The share in which the learning rate rises to what the optimizer is given; .3 for `one-cycle`
-    /// and 0 for the others, if not given.
+    /// The length of the warm-up, in which the learning rate rises to the optimizer's; default 0.3
+    /// for `one-cycle`, 0 for the others.
     #[serde(deserialize_with = "share_or_none", skip_serializing_if = "Option::is_none")]
     pub warmup: Option<f64>,
-    /// `step`: after which shares it falls.
+    /// `step`: when the learning rate falls.
     #[serde(deserialize_with = "rising_shares", skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<f64>,
-    /// `step`: what it is multiplied by each time; .1 if not given.
+    /// `step`: the factor of each fall; default 0.1.
     #[serde(deserialize_with = "positive_or_none", skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
-    /// `cosine`, `linear`: the share of the learning rate that it ends with.
+    /// `cosine`, `linear`: the final learning rate, as a share of the optimizer's.
     #[serde(deserialize_with = "share", skip_serializing_if = "is_zero")]
     pub final_factor: f64,
 }
 
-/// The form of a learning rate's curve.
+/// The shape of a learning-rate schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleName {
-    /// Level.
+    /// Stays at the optimizer's learning rate.
     #[default]
     Constant,
-    /// In steps, at the milestones.
+    /// Falls at each milestone.
     Step,
-    /// Half a wave of the cosine ([Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)).
+    /// Falls along half a period of the cosine
+    /// ([Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)).
     Cosine,
-    /// Straight.
+    /// Falls linearly.
     Linear,
-    /// Up and down once ([Smith and Topin, 2019](https://arxiv.org/abs/1708.07120)).
+    /// Rises and falls once ([Smith and Topin, 2019](https://arxiv.org/abs/1708.07120)).
     OneCycle,
 }
 
-/// The moving average of the weights.
+/// The exponential moving average (EMA) of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section")]
 pub struct AverageConfig {
-    /// The share of the average that each step keeps; less in the first steps.
+    /// The share of the average that each step keeps; lower in the first steps.
     #[serde(deserialize_with = "share")]
     pub decay: f64,
 }
 
-/// When to end a run that does not get better.
+/// When to end a run that no longer improves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section")]
 pub struct EarlyStoppingConfig {
-    /// The run ends after so many epochs in a row without a lower validation loss.
+    /// The run ends after this many epochs in a row without a lower validation loss.
     pub patience: NonZeroUsize,
 }
 
-/// What decides which images are held out for validation; see [`DataConfig`].
+/// The validation split; see [`DataConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldOut {
-    /// How many.
+    /// The number of images.
     pub validation: NonZeroUsize,
     /// The seed.
     pub split_seed: u64,
@@ -334,19 +336,19 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
-    /// What decides which images are held out.
+    /// The validation split.
     pub fn hold_out(&self) -> HoldOut {
         HoldOut { validation: self.validation, split_seed: self.split_seed }
     }
 }
 
 impl AugmentConfig {
-    /// Whether there are none.
+    /// Whether nothing is augmented.
     pub fn is_off(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What the loader is told.
+    /// The setting for the loader.
     pub fn changes(self) -> Augment {
         let Self { crop, flip, erase, mixup, cutmix } = self;
         Augment { crop, flip, erase, mixup, cutmix }
@@ -401,7 +403,7 @@ impl ScheduleName {
 }
 
 impl InitialConfig {
-    /// What the loading of weights is told.
+    /// The options for loading the weights.
     pub fn options(&self) -> LoadOptions {
         let options = LoadOptions::default();
         let options = if self.new_classifier { options.with_new_classifier() } else { options };
@@ -410,7 +412,7 @@ impl InitialConfig {
 }
 
 impl KernelsConfig {
-    /// What the network is told.
+    /// The setting for the network.
     pub fn kernels(self) -> Kernels {
         match self {
             Self::Winograd => Kernels::Winograd,
@@ -421,7 +423,7 @@ impl KernelsConfig {
 }
 
 impl NormalizationConfig {
-    /// What the loader is told.
+    /// The setting for the loader.
     pub fn values(self) -> Normalization {
         match self {
             Self::Unit => Normalization::UNIT,
@@ -433,19 +435,19 @@ impl NormalizationConfig {
 /// The config of a run without a config file.
 const QUICKSTART: &str = include_str!("../../../configs/quickstart.toml");
 
-/// Images in the training files; also drawn by the stand-in.
+/// Images in the training files; the synthetic data has as many.
 const TRAINING_IMAGES: usize = 60_000;
 
 impl Config {
-    /// Reads `path`, or the quickstart without one, then applies the overrides: what to call each in
-    /// a message, and `KEY=VALUE`. An empty value leaves the key out.
+    /// Reads `path`, or the built-in quickstart if it is `None`, then applies the overrides: the
+    /// name of each for messages, and `KEY=VALUE`. An empty value removes the key.
     ///
-    /// Another `optimizer.name` or `schedule.name` also leaves out those keys of the file that the new
-    /// one has no use for.
+    /// A different `optimizer.name` or `schedule.name` also removes the keys of the file that it
+    /// does not use.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or it or an override does not make a valid config.
+    /// If the file cannot be read, or the file or an override is not valid.
     pub fn load(path: Option<&Path>, overrides: &[(String, String)]) -> Result<Self, Error> {
         let (file, text) = match path {
             Some(path) => (path.to_owned(), read(path)?),
@@ -461,7 +463,7 @@ impl Config {
         }
         match config.check() {
             Ok(()) => Ok(config),
-            // With overrides, any of them may be to blame.
+            // An override may be the cause, not a line of the file.
             Err((_, why)) if !overrides.is_empty() => Err(Error::Usage(why)),
             Err((key, why)) => {
                 let line = text.lines().position(|line| line.trim_start().starts_with(key));
@@ -471,7 +473,7 @@ impl Config {
         }
     }
 
-    /// Reads the config of a run out of the run's folder; see [`load`](Self::load).
+    /// Reads the config of a run from the run's folder; see [`load`](Self::load).
     ///
     /// # Errors
     ///
@@ -480,24 +482,24 @@ impl Config {
         Self::load(Some(&run.join("config.toml")), overrides)
     }
 
-    /// This config with one key changed. `asked` are the keys of all changes.
+    /// Returns this config with one key changed. `asked` lists the keys of all changes.
     fn with(&self, assignment: &str, asked: &[&str]) -> Result<Self, String> {
         let (_, value) = assignment
             .split_once('=')
             .ok_or("expected KEY=VALUE, such as `--set optimizer.learning_rate=0.5`")?;
         let (key, value) = (key_of(assignment), value.trim());
-        // A table in a table in a table and so on would overflow the stack.
+        // Deeply nested tables would overflow the stack.
         if key.split('.').nth(2).is_some() {
             return Err("expected a key in one section at most, such as `data.limit`".to_owned());
         }
-        // What is not a TOML value is a string without its quotes.
+        // Anything that is not a TOML value is treated as a string without quotes.
         let given = toml::Table::from_str(&format!("value = {value}"))
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| value.into());
 
         let mut root = toml::Table::try_from(self).map_err(|error| error.to_string())?;
-        // Of two keys that exclude each other, the one that is asked for stays.
+        // Setting one of two keys that exclude each other removes the other.
         for [one, other] in [["epochs", "minutes"], ["device", "devices"]] {
             if key == one {
                 root.remove(other);
@@ -543,7 +545,7 @@ impl Config {
         self.training_images().div_ceil(self.batch_size.get().saturating_mul(self.accumulate.get()))
     }
 
-    /// The learning rate's curve.
+    /// The learning-rate schedule.
     pub(crate) fn schedule(&self) -> Schedule {
         let ScheduleConfig { name, warmup, ref milestones, factor, final_factor } = self.schedule;
         let shape = match name {
@@ -559,7 +561,7 @@ impl Config {
         Schedule { shape, warmup: warmup.unwrap_or(rise) }
     }
 
-    /// The network, for grey images of Fashion-MNIST's classes whatever the preset is made for.
+    /// The network, for grayscale images and Fashion-MNIST's classes in every preset.
     ///
     /// # Panics
     ///
@@ -580,7 +582,7 @@ impl Config {
         side
     }
 
-    /// What no single key can tell: one of the keys, and what is wrong with them.
+    /// Checks what depends on several keys. The error is one of the keys, and what is wrong.
     fn check(&self) -> Result<(), (&'static str, String)> {
         if let Err(error) = self.network.config(self.preset) {
             return Err(("network", error.to_string()));
@@ -613,25 +615,27 @@ impl Config {
             let why = format!("batch_size = {batch} gives some of the {devices} devices no image");
             return Err(("batch_size", why));
         }
-        // Each device's part of a batch is normalized by itself.
-        if last / devices <= 1 && self.network.has_batch_norm(self.preset) {
+        // Each device's part of a batch is normalized separately.
+        let network = || self.network_config().init(&Device::flex());
+        if last / devices <= 1 && network().has_batch_norm() {
             let what = if devices == 1 { "batch" } else { "device's part of a batch" };
             let why = format!(
-                "batch_size = {batch} makes a {what} of a single one of the {images} images, which \
-                 batch normalization cannot take: choose another batch_size or data.limit"
+                "with batch_size = {batch}, a {what} has only one of the {images} images, which is \
+                 too few for batch normalization: choose another batch_size or data.limit"
             );
             return Err(("batch_size", why));
         }
         Ok(())
     }
 
-    /// Keys that contradict each other, or that the choice of another key has no use for.
+    /// Checks for keys that contradict each other or that are unused because of another key's
+    /// value.
     fn check_keys(&self) -> Result<(), (&'static str, String)> {
         match (self.epochs, self.minutes) {
             (None, None) => {
                 return Err((
                     "network",
-                    "how long to train? Give `epochs` or `minutes`".to_owned(),
+                    "neither `epochs` nor `minutes` is given: add one of them".to_owned(),
                 ));
             }
             (Some(_), Some(_)) => {
@@ -664,7 +668,7 @@ impl Config {
         if let Some(first) = milestones.first()
             && *first < self.schedule.warmup.unwrap_or_default()
         {
-            let why = "the first of the milestones lies in the warm-up";
+            let why = "the first milestone is in the warm-up";
             return Err(("milestones", why.to_owned()));
         }
         if name == ScheduleName::Step && milestones.is_empty() {
@@ -680,7 +684,7 @@ fn key_of(assignment: &str) -> &str {
     assignment.split_once('=').map_or(assignment, |(key, _)| key).trim()
 }
 
-/// The section that a key such as `optimizer.name` is in, and the key's name there.
+/// The section of a key such as `optimizer.name`, and the key's name in it.
 fn place<'a>(
     root: &'a mut toml::Table,
     key: &'a str,
@@ -695,8 +699,7 @@ fn place<'a>(
     Ok((table, name))
 }
 
-/// Those of the keys that a choice such as `optimizer.name` has no use for; none if the choice is not
-/// valid.
+/// The keys that a choice such as `optimizer.name` does not use; none if the choice is not valid.
 fn unused<N: DeserializeOwned + Copy>(
     name: &toml::Value,
     keys: &[&'static str],
@@ -718,11 +721,11 @@ fn read(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// An error of the file as `FILE:LINE: message`, with the line.
+/// Formats an error in the file as `FILE:LINE: message`, with the line.
 fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
     let file = file.display();
     let message = readable(error.message());
-    // What is missing from the whole file has no place in it.
+    // A key that is missing at the top level has no line.
     let missing = |start| start == 0 && message.starts_with("missing");
     let Some(span) = error.span().filter(|span| !missing(span.start)) else {
         return format!("{file}: {message}");
@@ -733,10 +736,11 @@ fn locate(file: &Path, text: &str, error: &toml::de::Error) -> String {
     format!("{file}:{number}: {message}\n    {}", line.trim())
 }
 
-/// serde's message for people who do not know Rust's types, with the valid name nearest to a wrong
-/// one. serde and this crate quote names in backticks: first the wrong one, then those expected.
+/// Makes serde's message readable without knowledge of Rust's types, and adds the valid name
+/// nearest to a wrong one. serde and this crate quote names in backticks: first the wrong one, then
+/// those expected.
 pub(crate) fn readable(message: &str) -> String {
-    // A key of older configs, such as those of runs that were broken off.
+    // A key of older configs, such as those of interrupted runs.
     if message.starts_with("unknown field `batch_norm`") {
         return "unknown field `batch_norm`: the key is `kernels` now, with `winograd` for `kernel` \
                 and `burn` for `reference`"
@@ -744,7 +748,7 @@ pub(crate) fn readable(message: &str) -> String {
     }
     let message = message.replace("a nonzero usize", "a whole number above 0");
     let mut names = message.split('`').skip(1).step_by(2);
-    // What is longer than any name is like none, and to find that out would take long.
+    // A longer text is not similar to any name, and the comparison would take long.
     let is_name = |wrong: &&str| message.starts_with("unknown") && wrong.len() < 100;
     let nearest = names.next().filter(is_name).and_then(|wrong| {
         let similarity = |name: &&str| strsim::jaro_winkler(wrong, name);
@@ -783,7 +787,6 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number_where(deserializer, |number| (0.0..1.0).contains(&number), "from 0 to below 1")
 }
 
-/// A share of the run, an image or the like.
 fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number_where(deserializer, |number| (0.0..=1.0).contains(&number), "from 0 to 1")
 }
@@ -805,7 +808,7 @@ fn border<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error>
     match pixels < fashion_mnist::SIDE {
         true => Ok(pixels),
         false => Err(serde::de::Error::custom(format!(
-            "expected pixels, fewer than the image's {}, not {pixels}",
+            "expected a number of pixels below the image's {}, not {pixels}",
             fashion_mnist::SIDE
         ))),
     }

@@ -1,4 +1,4 @@
-//! Which device computes: its name in a config, and what this machine has.
+//! Devices: their names in a config, and those of this machine.
 
 use std::{fmt, str::FromStr};
 
@@ -11,17 +11,17 @@ use crate::{Config, Error};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceName {
-    /// A real GPU where there is one, otherwise the CPU.
+    /// A real GPU if there is one, otherwise the CPU.
     #[default]
     Auto,
-    /// A device of one backend: of several, the one with this number, otherwise the best.
+    /// A device of one backend: the one with this number or, without a number, the best.
     Of(Backend, Option<usize>),
-    /// A device of another machine, where the command `serve` runs at this address; of several, the one
-    /// with this number.
+    /// A device of another machine, which runs the command `serve` at this address: the one with
+    /// this number or, without a number, the first.
     Remote(String, Option<usize>),
 }
 
-/// What computes.
+/// A backend of Burn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// Any GPU, through Vulkan, Metal, DirectX 12 or OpenGL.
@@ -34,29 +34,29 @@ pub enum Backend {
     Cuda,
     /// AMD GPUs, through ROCm.
     Rocm,
-    /// The CPU, fast.
+    /// The CPU, with Burn's own backend.
     Flex,
-    /// The CPU, with the ndarray crate.
+    /// The CPU, with the ndarray crate; slower than flex.
     NdArray,
 }
 
 /// A device of this machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Found {
-    /// The name that a config gives it, such as `wgpu:0`.
+    /// Its name in a config, such as `wgpu:0`.
     pub name: String,
     /// The backend's part of the name.
     pub backend: &'static str,
-    /// What it is.
+    /// The kind of device.
     pub kind: Kind,
-    /// What a GPU is reached through; `None` for a CPU, and for a device of another machine.
+    /// The API of a GPU; `None` for a CPU, and for a device of another machine.
     pub api: Option<Api>,
     /// The device.
     #[serde(skip)]
     pub device: Device,
 }
 
-/// What a GPU is reached through.
+/// The API through which a GPU is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Api {
@@ -66,7 +66,7 @@ pub enum Api {
     Metal,
     /// DirectX 12.
     DirectX12,
-    /// OpenGL. No test runs there: wgpu's OpenGL backend panics when several threads use it at once.
+    /// OpenGL. Not tested: wgpu's OpenGL backend panics when several threads use it at once.
     OpenGl,
     /// CUDA.
     Cuda,
@@ -74,7 +74,7 @@ pub enum Api {
     Rocm,
 }
 
-/// What a device is, the best one first.
+/// The kind of a device, the best one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -82,13 +82,13 @@ pub enum Kind {
     DiscreteGpu,
     /// A GPU that shares the processor's memory.
     IntegratedGpu,
-    /// A GPU lent to a virtual machine.
+    /// A GPU of a virtual machine.
     VirtualGpu,
-    /// A GPU that does not say what it is.
+    /// A GPU of unknown kind.
     Gpu,
     /// The processor.
     Cpu,
-    /// A graphics driver that computes on the processor.
+    /// A graphics driver that emulates a GPU on the processor.
     SoftwareGpu,
 }
 
@@ -97,16 +97,16 @@ pub enum Kind {
 pub struct Chosen {
     /// The device.
     pub found: Found,
-    /// Why this one, where the config did not say which.
+    /// Why it was chosen if the config does not name it, or a note about a named device.
     pub reason: Option<String>,
 }
 
 impl Backend {
-    /// Those that are not in every build come first: who builds one in, wants it.
+    /// Optional backends come first: a user who builds one in wants to use it.
     const ALL: [Self; 7] =
         [Self::Cuda, Self::Rocm, Self::Metal, Self::Vulkan, Self::Wgpu, Self::NdArray, Self::Flex];
 
-    /// The name in a config, and of the cargo feature that builds it in.
+    /// The name in a config, and of its cargo feature.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wgpu => "wgpu",
@@ -123,7 +123,7 @@ impl Backend {
         matches!(self, Self::Flex | Self::NdArray)
     }
 
-    /// Burn's name of it; `None` if it is not built in.
+    /// Its type in Burn; `None` if it is not built in.
     fn device_type(self) -> Option<DeviceType> {
         match self {
             #[cfg(feature = "wgpu")]
@@ -144,7 +144,7 @@ impl Backend {
         }
     }
 
-    /// The devices of this backend, in Burn's order. Opens none of them.
+    /// The devices of this backend, in Burn's order. Does not open them.
     fn devices(self) -> Vec<Found> {
         let Some(device_type) = self.device_type() else {
             return Vec::new();
@@ -161,7 +161,7 @@ impl Backend {
         found.collect()
     }
 
-    /// What the devices of this backend are reached through.
+    /// The API of this backend's devices.
     fn api(self) -> Option<Api> {
         match self {
             Self::Wgpu => wgpu_api(),
@@ -181,7 +181,7 @@ impl Backend {
         }
     }
 
-    /// How Burn makes a device out of its kind, for the backends where it does.
+    /// Burn's constructor of a device from its kind, for the backends that have one.
     fn makes_by_kind(self) -> Option<fn(DeviceKind) -> Device> {
         match self {
             #[cfg(feature = "wgpu")]
@@ -195,8 +195,8 @@ impl Backend {
     }
 }
 
-/// The API that wgpu's devices are reached through: CubeCL takes all of them from one, and from OpenGL
-/// only where no other has a GPU.
+/// The API of wgpu's devices. CubeCL uses one API for all of them, and OpenGL only if no other API
+/// has a GPU.
 #[cfg(feature = "wgpu")]
 fn wgpu_api() -> Option<Api> {
     use cubecl::wgpu::{AutoGraphicsApi, GraphicsApi, wgpu};
@@ -214,7 +214,7 @@ fn wgpu_api() -> Option<Api> {
     None
 }
 
-/// Burn makes a device out of its kind, but does not tell the kind of a device: this tries them.
+/// Finds the kind of a device by trying all kinds, because Burn does not report it.
 fn kind_of(device: &Device, make: fn(DeviceKind) -> Device) -> Kind {
     let is = |kind: fn(usize) -> DeviceKind| (0..16).any(|index| make(kind(index)) == *device);
     if make(DeviceKind::Cpu) == *device {
@@ -231,7 +231,7 @@ fn kind_of(device: &Device, make: fn(DeviceKind) -> Device) -> Kind {
 }
 
 impl Found {
-    /// What the device calls itself, such as `NVIDIA H200`. Opens a GPU.
+    /// The device's own name, such as `NVIDIA H200`. Opens a GPU.
     pub fn model(&self) -> Option<String> {
         #[cfg(feature = "_cube")]
         return self.device.identity().map(|identity| identity.name);
@@ -245,14 +245,14 @@ impl Found {
 }
 
 impl From<Found> for Chosen {
-    /// Chosen by its name.
+    /// For a device that the user named.
     fn from(found: Found) -> Self {
         let reason = (!found.is_tested()).then(|| "through OpenGL, which is not tested".to_owned());
         Self { found, reason }
     }
 }
 
-/// Every device of this machine that this build can use, by backend. Opens none of them.
+/// Lists the devices of this machine that this build can use, by backend. Does not open them.
 pub fn list() -> Vec<Found> {
     Backend::ALL.into_iter().flat_map(Backend::devices).collect()
 }
@@ -290,7 +290,7 @@ pub fn choose_all(config: &Config) -> Result<Vec<Chosen>, Error> {
     }
 }
 
-/// All devices that a name stands for: of a backend without a number, all of its devices.
+/// All devices that a name means: for a backend without a number, all of its devices.
 ///
 /// # Errors
 ///
@@ -303,7 +303,7 @@ pub fn all_of(name: DeviceName) -> Result<Vec<Found>, Error> {
     })
 }
 
-/// Where the token that a server asks for is read from.
+/// The environment variable with the token that a server requires.
 pub const TOKEN: &str = "TRAIN_TOKEN";
 
 /// A device of a server.
@@ -330,8 +330,8 @@ fn remote(_url: &str, _index: usize) -> Result<Found, Error> {
     ))
 }
 
-/// The one of all devices of this machine that `auto` takes: the best kind, of equals the first, and
-/// none through OpenGL.
+/// The device of this machine that `auto` chooses: the best kind, the first one of several, and
+/// never one through OpenGL.
 pub fn best_of(devices: &[Found]) -> Chosen {
     let tested = devices.iter().filter(|found| found.is_tested());
     let best = tested.min_by_key(|found| found.kind).expect("flex is always built in");
@@ -343,11 +343,11 @@ pub fn best_of(devices: &[Found]) -> Chosen {
     let reason = match devices.iter().find(|found| found.kind != Kind::Cpu) {
         _ if cfg!(not(feature = "_cube")) => "auto: this build has no GPU backend".to_owned(),
         Some(software) if software.kind == Kind::SoftwareGpu => format!(
-            "auto: no GPU found; {} only imitates one on the CPU and is slower than {}",
+            "auto: no GPU found; {} only emulates one on the CPU and is slower than {}",
             software.name, best.name
         ),
         Some(opengl) => format!(
-            "auto: {} is reached through OpenGL, which is not tested and taken only by name",
+            "auto: {} is reached through OpenGL, which is not tested and used only if named",
             opengl.name
         ),
         None => "auto: no GPU found".to_owned(),
@@ -448,7 +448,7 @@ impl FromStr for DeviceName {
             return Ok(Self::Auto);
         }
         let number = |index: &str| {
-            index.parse().map_err(|_| format!("`{name}`: the number of a device, as in `wgpu:0`"))
+            index.parse().map_err(|_| format!("`{name}`: expected a device number, as in `wgpu:0`"))
         };
         if let Some(url) = name.strip_prefix("remote:") {
             let (url, index) = match url.split_once('#') {
@@ -490,7 +490,7 @@ mod tests {
             let vulkan = found("wgpu:0", kind, Some(Api::Vulkan));
             let expected = if kind == Kind::SoftwareGpu { "flex" } else { "wgpu:0" };
             assert_eq!(best_of(&[vulkan, flex.clone()]).found.name, expected, "{kind}");
-            // By name it is taken, and that is said.
+            // If named, it is used, with a note.
             let reason = Chosen::from(opengl).reason.unwrap();
             assert_eq!(reason, "through OpenGL, which is not tested");
         }

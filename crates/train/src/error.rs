@@ -1,13 +1,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The person who called the program asked for what cannot be: a config, an option, a device.
+    /// The request is not possible, because of a config, an option or a device, for example.
     #[error("{0}")]
     Usage(String),
 
-    /// The images cannot be had.
+    /// The images are not available.
     #[error(transparent)]
     Data(#[from] fashion_mnist::Error),
 
@@ -16,21 +16,21 @@ pub enum Error {
     RunFolder {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
 
-    /// Training began and did not end well.
+    /// The training, or another computation, failed.
     #[error("{0}")]
     Training(String),
 
-    /// The person who called the program stopped it.
+    /// The user stopped the program.
     #[error("{0}")]
     Stopped(String),
 }
 
 impl Error {
-    /// 2 for what the caller can mend, 130 for a stop at the caller's wish, 1 for the rest.
+    /// 2 for an error that the user can fix, 130 for a requested stop, 1 for the rest.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Data(_) | Self::RunFolder { .. } => ExitCode::from(2),

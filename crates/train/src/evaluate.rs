@@ -6,6 +6,7 @@ use burn::{
     tensor::{Int, Tensor, activation::log_softmax},
 };
 use fashion_mnist::{BatchLoader, Images};
+use models::ConvNet;
 
 use crate::{
     Error,

@@ -1,4 +1,4 @@
-//! What is measured, written down as it comes: JSON lines, and the same for TensorBoard.
+//! Writes the measurements of a run during the training: JSON lines, and the same for TensorBoard.
 
 use std::{
     fs::File,
@@ -23,8 +23,8 @@ pub(crate) struct Journal {
     events: EventFile,
 }
 
-/// How many bytes of each file belong to the epochs that have ended: a run that was broken off may
-/// have written more.
+/// How many bytes of each file belong to completed epochs: an interrupted run may have written
+/// more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lengths {
     steps: u64,
@@ -33,7 +33,7 @@ pub struct Lengths {
 }
 
 impl Journal {
-    /// Opens the files of a run, cut to these lengths: 0 for a new one.
+    /// Opens the files of a run and truncates them to these lengths, 0 for a new run.
     pub fn open(run: &Path, lengths: Lengths) -> Result<Self, Error> {
         let open = || -> io::Result<Self> {
             Ok(Self {
@@ -46,7 +46,7 @@ impl Journal {
         open().map_err(|source| cannot_write(run, source))
     }
 
-    /// Writes a step down.
+    /// Writes a step.
     pub fn step(&mut self, step: &Step) -> Result<(), Error> {
         let values = [
             ("train/loss", step.loss),
@@ -57,7 +57,7 @@ impl Journal {
         self.checked(written)
     }
 
-    /// Writes an epoch down, and brings all that was written to the disk.
+    /// Writes an epoch, and flushes all files to the disk.
     pub fn epoch(&mut self, epoch: &Epoch) -> Result<(), Error> {
         let values = [
             ("epoch/train_loss", epoch.train_loss),
@@ -76,13 +76,13 @@ impl Journal {
         self.checked(written)
     }
 
-    /// Shows what was written to whoever reads along.
+    /// Flushes what was written, so that other programs can read it during the training.
     pub fn flush(&mut self) -> Result<(), Error> {
         let written = self.steps.flush().and_then(|()| self.events.flush());
         self.checked(written)
     }
 
-    /// How long the files are.
+    /// The lengths of the files.
     pub fn lengths(&self) -> Lengths {
         Lengths {
             steps: self.steps.length,

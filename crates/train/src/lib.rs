@@ -1,24 +1,24 @@
 //! # Trains the networks of the `models` crate from a config file
 //!
-//! The program `train` is a thin shell around this library:
+//! The program `train` is a thin wrapper around this library:
 //!
-//! | module | knows |
+//! | module | contents |
 //! |---|---|
 //! | [`cli`] | the arguments |
-//! | [`config`] | what a run does: a strict TOML file |
+//! | [`config`] | the config of a run: a strict TOML file |
 //! | [`device`] | the backends of this build and the devices of this machine |
 //! | [`classifier`] | a network with its loss: one forward and backward pass |
-//! | [`optimizer`], `schedule`, `average` | how the weights follow their gradients |
+//! | [`optimizer`], `schedule`, `average` | optimizers, learning-rate schedules, EMA of weights |
 //! | `fit` | the training loop |
-//! | [`evaluate`](mod@evaluate) | how well a network predicts |
-//! | [`checkpoint`] | all that a run is made of after an epoch, so that it can go on |
-//! | [`record`], [`run_dir`], `journal`, `tensorboard` | what a run writes down, and where |
-//! | `health`, `stop`, `progress` | what goes wrong, who ends it, what a person sees meanwhile |
-//! | [`allocator`] | why freed memory is kept |
-//! | `program` | how the program is called, for messages |
+//! | [`evaluate`](mod@evaluate) | accuracy, loss and predictions of a network |
+//! | [`checkpoint`] | the complete state of a run after an epoch, to resume from |
+//! | [`record`], [`run_dir`], `journal`, `tensorboard` | the files of a run |
+//! | `health`, `stop`, `progress` | failures, requests to stop, the progress on the terminal |
+//! | [`allocator`] | an allocator that keeps freed memory |
+//! | `program` | the command line of the program, for messages |
 //! | `report` | the page about a run |
-//! | `sweep` | which runs a sweep is made of, what they are called, what they come to together |
-//! | `commands` | what each command does: the place where the others meet |
+//! | `sweep` | the runs of a sweep, their names and their combined results |
+//! | `commands` | what each command does |
 
 #![warn(missing_docs)]
 

@@ -9,7 +9,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     keep_freed_memory();
-    // SAFETY: nothing else runs yet that could read the environment at the same time.
+    // SAFETY: no other thread is running yet that could read the environment.
     unsafe { set_environment() };
     train::cli::run()
 }
@@ -18,13 +18,14 @@ fn main() -> ExitCode {
 ///
 /// No other thread may run.
 unsafe fn set_environment() {
-    // Without a desktop session, each look for an OpenGL adapter makes the Wayland library complain
+    // Without a desktop session, each search for an OpenGL adapter makes the Wayland library print
     // on standard error that this variable is not set.
     const SESSION: &str = "XDG_RUNTIME_DIR";
     if cfg!(target_os = "linux") && std::env::var_os(SESSION).is_none() {
         unsafe { std::env::set_var(SESSION, std::env::temp_dir()) };
     }
-    // Burn reads an optimizer's memory to its default device, from where it goes to the run's. That
-    // is a GPU in a build with one, which the machine may lack; the CPU is always there.
+    // Burn loads an optimizer's state to its default device, and then moves it to the run's. In a
+    // build with a GPU backend the default is a GPU, which the machine may lack; the CPU always
+    // exists.
     unsafe { std::env::set_var("BURN_DEVICE", "flex") };
 }

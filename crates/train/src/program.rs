@@ -1,22 +1,22 @@
-//! How this program is called, for messages that tell a person what to do next.
+//! The command line of this program, for messages that say what to do next.
 
 use std::{borrow::Cow, env, path::Path};
 
-/// The command that runs this program again with these arguments, as the person who runs it does:
+/// The command that runs this program again with these arguments, in the way the user started it:
 /// through cargo, or by its path.
 pub(crate) fn command(arguments: &[&str]) -> String {
     let words = called().into_iter().chain(arguments.iter().map(|&argument| argument.to_owned()));
     words.map(|word| quoted(&word).into_owned()).collect::<Vec<_>>().join(" ")
 }
 
-/// The command that goes on with a run.
+/// The command that resumes a run.
 pub(crate) fn resume(run: &Path) -> String {
     command(&["resume", &run.display().to_string()])
 }
 
-/// How this process was called, up to its own arguments.
+/// The command line of this process, without its own arguments.
 fn called() -> Vec<String> {
-    // Cargo tells the program that it runs which package it is of.
+    // Cargo sets this variable to the package of the program that it runs.
     if env::var_os("CARGO_PKG_NAME").is_none_or(|name| name != env!("CARGO_PKG_NAME")) {
         let path = env::args_os().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").into());
         return vec![path.to_string_lossy().into_owned()];
@@ -27,7 +27,7 @@ fn called() -> Vec<String> {
     let mut words = vec!["cargo", "run", "-p", env!("CARGO_PKG_NAME")];
     words.extend(release.then_some("--release"));
     words.extend(cfg!(not(feature = "wgpu")).then_some("--no-default-features"));
-    // Other features would build the program anew.
+    // With other features, cargo would compile the program again.
     let features = [
         ("cuda", cfg!(feature = "cuda")),
         ("metal", cfg!(feature = "metal")),
@@ -46,10 +46,10 @@ fn called() -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// A word as the shell takes it.
+/// Quotes a word for the shell.
 fn quoted(word: &str) -> Cow<'_, str> {
     match cfg!(windows) {
-        // Its shells know no quotes but these, and no file's name has one in it.
+        // Its shells support only these quotes, and file names cannot contain them.
         true if word.contains(' ') => format!("\"{word}\"").into(),
         true => word.into(),
         false => shlex::try_quote(word).unwrap_or(word.into()),

@@ -1,18 +1,18 @@
-//! The folder that a run leaves behind.
+//! The folder of a run.
 //!
 //! ```text
 //! runs/lenet_bn-1/
-//!   config.toml       the config with every key, as it was resolved   } written at the start
+//!   config.toml       the config with every key                       } written at the start
 //!   environment.json  versions, device, source of the images          }
 //!   steps.jsonl       one line per training step     }
-//!   metrics.jsonl     one line per epoch             } as they come
+//!   metrics.jsonl     one line per epoch             } written during the training
 //!   events.out.…      the same for TensorBoard       }
 //!   checkpoints/      epoch-N/ after epoch N: the last two epochs and the one with the lowest
 //!                     validation loss, each with its checksums
 //!   model.bpk         the weights that the run ends with    }
-//!   test.json         what they take for what, if tested    } written at the end
-//!   result.json       how well they did                     }
-//!   report.html       all of it, to look at                 }
+//!   test.json         the test report, if tested            } written at the end
+//!   result.json       the results                           }
+//!   report.html       a page that shows all of it           }
 //! ```
 
 use std::{
@@ -29,38 +29,38 @@ use crate::{
     record::{Environment, RunResult, TestReport},
 };
 
-/// A run's folder. While it is held, no other program trains in it.
+/// The folder of a run. While this value exists, no other program trains in the folder.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Locked; the system lets go of it whatever way the program ends.
+    /// Locked. The system releases the lock however the program ends.
     _lock: File,
 }
 
-/// The pinned version of Burn, as the workspace's manifest has it.
+/// The version of Burn that the workspace's manifest pins.
 const BURN: &str = "0.22.1";
 
 /// The file that is locked.
 pub(crate) const LOCK: &str = ".lock";
 
-/// What the name of a file ends with that is not whole yet.
+/// The suffix of a file that is not complete yet.
 pub(crate) const PART: &str = ".part";
 
 impl RunDir {
-    /// Makes the folder: `path`, or without one the first free number of `runs/NETWORK-NUMBER`.
-    /// Writes the config into it.
+    /// Creates the folder: `path`, or `runs/NETWORK-NUMBER` with the first free number. Writes the
+    /// config into it.
     ///
     /// # Errors
     ///
-    /// If the folder is there already and not empty, or cannot be written.
+    /// If the folder exists and is not empty, or cannot be written.
     pub fn create(path: Option<&Path>, config: &Config) -> Result<Self, Error> {
         let path = match path {
             Some(path) => {
-                // These may be left of a run that was killed as it began.
+                // A run that was killed at its start may have left these.
                 if holds_other_than(path, &[LOCK, "config.toml.part"]) {
                     return Err(Error::Usage(format!(
-                        "the run folder {} is not empty: choose a new one, or go on with the run in \
-                         it by `{}`",
+                        "the run folder {} is not empty: choose a new one, or resume the run in it \
+                         with `{}`",
                         path.display(),
                         program::resume(path)
                     )));
@@ -77,11 +77,11 @@ impl RunDir {
         Ok(run)
     }
 
-    /// The folder of a run that began before.
+    /// Opens the folder of an existing run.
     ///
     /// # Errors
     ///
-    /// If there is no run, or another program goes on with it.
+    /// If there is no run, or another program is training in it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         is_run(path)?;
         let lock = lock(path)?;
@@ -93,12 +93,12 @@ impl RunDir {
         &self.path
     }
 
-    /// Takes the folder away again, for a run that cannot begin.
+    /// Removes the folder of a run that cannot begin.
     pub fn discard(self) {
         let Self { path, _lock } = self;
-        // On Windows, a file that is open keeps its folder.
+        // On Windows, a folder with an open file cannot be removed.
         drop(_lock);
-        // What else is there is not the run's, and keeps the folder.
+        // Other files are not the run's; if there are any, the folder stays.
         for file in ["config.toml", LOCK] {
             fs::remove_file(path.join(file)).ok();
         }
@@ -114,7 +114,7 @@ impl RunDir {
         self.write("environment.json", pretty(environment).as_bytes())
     }
 
-    /// Writes what the tested weights do and look like.
+    /// Writes the test report.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl RunDir {
         self.write("test.json", (json(test) + "\n").as_bytes())
     }
 
-    /// Writes how the run ended.
+    /// Writes the results of the run.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl RunDir {
         self.write("result.json", pretty(result).as_bytes())
     }
 
-    /// Writes a file: it is there whole or not at all.
+    /// Writes a file atomically.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ impl RunDir {
 }
 
 impl Environment {
-    /// The machine and the program, with what was chosen for this run.
+    /// Describes the program, the machine, and the devices and images of a run.
     pub(crate) fn new(devices: &[crate::device::Found], data_source: Source) -> Self {
         let first = devices.first().expect("a device");
         let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
@@ -161,13 +161,13 @@ impl Environment {
     }
 }
 
-/// Whether there are files in the folder beside those of these names.
+/// Whether the folder has files other than these.
 pub(crate) fn holds_other_than(folder: &Path, names: &[&str]) -> bool {
     let is_other = |entry: fs::DirEntry| names.iter().all(|name| entry.file_name() != *name);
     fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_other)))
 }
 
-/// Whether the folder is a run's.
+/// Checks that the folder is a run's.
 ///
 /// # Errors
 ///
@@ -182,7 +182,7 @@ pub(crate) fn is_run(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// A file of a run; `None` if the run has not come to write it.
+/// Reads a file of a run; `None` if the run has not written it yet.
 ///
 /// # Errors
 ///
@@ -198,7 +198,7 @@ pub(crate) fn read<T: DeserializeOwned>(run: &Path, name: &str) -> Result<Option
     value.map(Some).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
 }
 
-/// The lines of a file of a run that are whole; none if the run has not come to write it.
+/// Reads the complete lines of a run's file; none if the run has not written it yet.
 ///
 /// # Errors
 ///
@@ -218,14 +218,14 @@ pub(crate) fn read_lines<T: DeserializeOwned>(run: &Path, name: &str) -> Result<
     lines.collect()
 }
 
-/// Writes a file whose content has reached the disk when this returns.
+/// Writes a file. Its content has reached the disk when this returns.
 pub(crate) fn write_to_disk(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
 
-/// Writes a file: it is there whole or not at all. Where there was one, it is that or the new one.
+/// Writes a file atomically: the path always has the complete old or the complete new file.
 ///
 /// # Errors
 ///
@@ -239,22 +239,22 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     })
 }
 
-/// The path with an ending after its name.
+/// The path with a suffix after its name.
 pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
-/// Opens a file that grows, or makes it, to go on after its first `length` bytes; after fewer where
-/// some are missing, as after a power cut. `whole` tells how many of the bytes it is given are whole
-/// lines or records. Returns the file at its new end, and how long it is.
+/// Opens or creates a file, and truncates it to its first `length` bytes to append after them; to
+/// fewer if some are missing, as after a power failure. `whole` returns how many of the given bytes
+/// are complete lines or records. Returns the file at its new end, and its length.
 pub(crate) fn open_to_grow(
     path: &Path,
     length: u64,
     whole: impl FnOnce(&[u8]) -> usize,
 ) -> io::Result<(File, u64)> {
-    // Not `append`: a file opened for that alone cannot be cut on Windows.
+    // Not `append`: on Windows, a file opened only for appending cannot be truncated.
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).open(path)?;
     let mut bytes = Vec::new();
@@ -262,21 +262,21 @@ pub(crate) fn open_to_grow(
     let found = whole(&bytes) as u64;
     if found < length {
         let missing = length - found;
-        eprintln!("warning: {} has lost the last {missing} of its bytes", path.display());
+        eprintln!("warning: {} has lost the last {missing} bytes", path.display());
     }
     file.set_len(found)?;
     file.seek(SeekFrom::Start(found))?;
     Ok((file, found))
 }
 
-/// Holds a folder, until the file is dropped.
+/// Locks a folder until the file is dropped.
 ///
 /// # Errors
 ///
-/// If another program holds it, or it cannot be written to.
+/// If another program has locked it, or it cannot be written to.
 pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join(LOCK);
-    // Not cut to nothing: Windows may refuse that while another program holds it.
+    // Not truncated: Windows may refuse that while another program has locked it.
     let file = File::options().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|source| cannot_write(&path, source))?;
     match file.try_lock() {
@@ -284,7 +284,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
         Err(TryLockError::WouldBlock) => {
             Err(Error::Usage(format!("another program is training in {}", folder.display())))
         }
-        // Some file systems know no locks.
+        // Some file systems do not support locks.
         Err(TryLockError::Error(_)) => Ok(file),
     }
 }

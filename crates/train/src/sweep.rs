@@ -1,4 +1,4 @@
-//! What a sweep is made of: its runs, what they are called, and what they come to together.
+//! Hyperparameter sweeps: the runs, their names, and their combined results.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -11,68 +11,69 @@ use serde_json::Value;
 
 use crate::{Config, Error, record::RunResult};
 
-/// A longer name of a run is cut: file systems allow 255 bytes, and Windows 260 for the whole path.
+/// Longer names of runs are truncated: file systems allow 255 bytes, and Windows 260 for the whole
+/// path.
 const LONGEST_NAME: usize = 100;
 
-/// The key whose values are not compared, but averaged over.
+/// The key whose values are not compared: results are averaged over them.
 const SEED: &str = "seed";
 
 /// All runs of a sweep.
 pub(crate) struct Plan {
     pub about: About,
     pub runs: Vec<Planned>,
-    /// Whether several seeds are trained with.
+    /// Whether there are several seeds.
     pub varies_seed: bool,
 }
 
 /// One run of a sweep.
 pub(crate) struct Planned {
-    /// What was varied, as the name of a folder: `learning_rate=0.05,seed=1`.
+    /// The varied values, as the name of a folder: `learning_rate=0.05,seed=1`.
     pub name: String,
     /// The same without the seed.
     pub group: String,
-    /// What changes the config: `optimizer.learning_rate=0.05`, `seed=1`.
+    /// The changes to the config: `optimizer.learning_rate=0.05`, `seed=1`.
     pub set: Vec<String>,
     pub config: Config,
 }
 
-/// What tells one sweep from another.
+/// What distinguishes one sweep from another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct About {
     /// The config file.
     config: Value,
-    /// The values of each key, as they were given.
+    /// The values of each key, as given.
     set: Vec<String>,
 }
 
-/// `sweep.json`.
+/// The content of `sweep.json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record<'a> {
     #[serde(flatten)]
     pub about: &'a About,
     pub runs: &'a [Row],
-    /// Over seeds, where these are varied.
+    /// Over seeds, if these are varied.
     pub means: &'a [Mean],
 }
 
-/// What came of one run.
+/// The result of one run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
-    /// Also of its folder.
+    /// Also the name of its folder.
     pub name: String,
     pub set: Vec<String>,
-    /// If it came to its end.
+    /// If it has ended.
     pub result: Option<RunResult>,
-    /// If it did not.
+    /// If it failed.
     pub error: Option<String>,
 }
 
-/// What the runs of one group, which differ by their seed alone, come to.
+/// The means over the runs of one group, which differ only in their seed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Mean {
-    /// The group's.
+    /// The group's name.
     pub name: String,
-    /// Those that came to their end.
+    /// The number of runs that have ended.
     pub runs: usize,
     pub validation_accuracy: Spread,
     pub validation_loss: Spread,
@@ -87,12 +88,12 @@ pub(crate) struct Mean {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub mean: f64,
-    /// Of a sample, that is with `n - 1`; of a single value there is none.
+    /// Of a sample, that is with `n - 1`; `None` for a single value.
     pub deviation: Option<f64>,
 }
 
 impl Plan {
-    /// Reads the config once for every combination of the values; they are given as `KEY=VALUE,...`.
+    /// Loads the config for every combination of the values, which are given as `KEY=VALUE,...`.
     ///
     /// # Errors
     ///
@@ -101,7 +102,7 @@ impl Plan {
         let axes = sets.iter().map(|set| axis(set)).collect::<Result<Vec<_>, _>>()?;
         let mut runs: Vec<Planned> = Vec::new();
         for (set, (name, group)) in combinations(&axes).into_iter().zip(names(&axes)) {
-            // The test images are for what is asked to be tested.
+            // By default, a sweep does not use the test images.
             let test = ("test".to_owned(), "test=false".to_owned());
             let set: Vec<String> =
                 set.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -123,7 +124,7 @@ impl Plan {
         })
     }
 
-    /// What the runs of each group come to; of groups of which one ended at least.
+    /// The means of each group in which at least one run has ended.
     pub fn means(&self, rows: &[Row]) -> Vec<Mean> {
         let mean = |group: &str| {
             let of_group = self.runs.iter().zip(rows).filter(|(run, _)| run.group == group);
@@ -146,8 +147,8 @@ impl Plan {
         groups.filter_map(mean).collect()
     }
 
-    /// The best of the groups all of whose runs have ended: the one with the highest mean validation
-    /// accuracy, and of equal ones the lowest loss.
+    /// The best of the groups in which all runs have ended: the one with the highest mean
+    /// validation accuracy, of several the one with the lowest loss.
     pub fn best<'a>(&self, means: &'a [Mean]) -> Option<&'a Mean> {
         let size = |name: &str| self.runs.iter().filter(|run| run.group == name).count();
         means.iter().filter(|mean| mean.runs == size(&mean.name)).min_by(|a, b| {
@@ -158,7 +159,7 @@ impl Plan {
 }
 
 impl About {
-    /// In what this sweep differs from one that began before; empty if it is the same.
+    /// The differences between this sweep and an earlier one; empty if they are the same.
     pub fn differences(&self, before: &Self) -> Vec<String> {
         let [now, was] = [self, before].map(|about| {
             let mut keys = BTreeMap::new();
@@ -178,7 +179,7 @@ impl About {
             .map(|key| format!("`{key}` is {}, and was {}", value(&now, key), value(&was, key)))
             .collect();
         if differences.is_empty() && self.set != before.set {
-            differences.push("the `--set` are in another order".to_owned());
+            differences.push("the `--set` options are in another order".to_owned());
         }
         differences
     }
@@ -195,14 +196,14 @@ impl Spread {
     }
 }
 
-/// The values that one key takes.
+/// The values of one key.
 #[derive(Debug)]
 struct Axis {
     key: String,
     values: Vec<String>,
 }
 
-/// The parts of `KEY=A,B`. Commas within brackets or quotes belong to a value.
+/// Splits `KEY=A,B`. Commas within brackets or quotes belong to a value.
 fn axis(set: &str) -> Result<Axis, Error> {
     let (key, values) = set.split_once('=').ok_or_else(|| {
         Error::Usage(format!("--set {set}: expected KEY=VALUE,VALUE,... such as seed=0,1,2"))
@@ -221,7 +222,7 @@ fn axis(set: &str) -> Result<Axis, Error> {
     Ok(Axis { key: key.trim().to_owned(), values })
 }
 
-/// One value of each axis, in all ways; the last axis changes fastest.
+/// All combinations of one value per axis; the last axis changes fastest.
 fn combinations(axes: &[Axis]) -> Vec<Vec<(&str, &str)>> {
     axes.iter().fold(vec![Vec::new()], |all, Axis { key, values }| {
         let mut longer = Vec::new();
@@ -232,8 +233,8 @@ fn combinations(axes: &[Axis]) -> Vec<Vec<(&str, &str)>> {
     })
 }
 
-/// What each of the [`combinations`] is called, and its group: the last part of each key that is
-/// varied, with its value, in letters that every file system takes.
+/// The name and the group of each of the [`combinations`]: the last part of each varied key with
+/// its value, in characters that every file system allows.
 fn names(axes: &[Axis]) -> Vec<(String, String)> {
     let mut varied: Vec<&str> =
         axes.iter().filter(|axis| axis.values.len() > 1).map(|axis| &*axis.key).collect();
@@ -245,7 +246,7 @@ fn names(axes: &[Axis]) -> Vec<(String, String)> {
         let others = varied.iter().filter(|other| last_part(other) == last_part(key));
         if others.count() > 1 { key.to_owned() } else { last_part(key) }
     };
-    // What is the same stays the same, and what becomes the same gets a number.
+    // The same values keep the same name; different values that get the same name are numbered.
     let mut names = [HashMap::new(), HashMap::new()];
     let mut name = |of: usize, set: &[&(&str, &str)]| -> String {
         let parts = set.iter().map(|(key, value)| format!("{}={}", short(key), plain(value)));
@@ -254,7 +255,7 @@ fn names(axes: &[Axis]) -> Vec<(String, String)> {
         // Windows drops a dot at the end.
         let name = name.trim_end_matches('.');
         let numbered = (2..).map(|number| format!("{name}-{number}"));
-        // On macOS and Windows, small and capital letters are the same.
+        // On macOS and Windows, names are not case-sensitive.
         let is_free = |it: &String| {
             let owner = names[of].entry(it.to_lowercase()).or_insert_with(|| format!("{set:?}"));
             *owner == format!("{set:?}")
@@ -271,24 +272,25 @@ fn names(axes: &[Axis]) -> Vec<(String, String)> {
     combinations(axes).iter().map(both).collect()
 }
 
-/// A value in letters, digits and `.`, `-`, `+`, `_` alone; what lies between becomes one `-`.
+/// Reduces a value to letters, digits, `.`, `-`, `+` and `_`; anything between them becomes one
+/// `-`.
 fn plain(value: &str) -> String {
     let parts = value.split(|it: char| !it.is_ascii_alphanumeric() && !".-+_".contains(it));
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// What a config file holds.
+/// The content of a config file.
 fn content(path: &Path) -> Result<Value, Error> {
     let unreadable = |error: &dyn std::fmt::Display| {
         Error::Usage(format!("cannot read the config {}: {error}", path.display()))
     };
     let text = fs::read_to_string(path).map_err(|error| unreadable(&error))?;
     let content: Value = toml::from_str(&text).map_err(|error| unreadable(&error))?;
-    // As it is read again from `sweep.json`, where a number may lose its last bit.
+    // The same conversion as in `sweep.json`, where a number may lose its last bit.
     Ok(serde_json::from_str(&content.to_string()).expect("it was just written"))
 }
 
-/// All values within a value, by the keys that lead to them.
+/// Collects all values within a value, by their full keys.
 fn flatten(key: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(section) => {
@@ -343,14 +345,14 @@ mod tests {
         assert_eq!(groups[..3], ["learning_rate=0.05", "learning_rate=0.05", "learning_rate=1e-3"]);
         assert_eq!(names(&axes(&["seed=0,1"]))[0].1, "all");
 
-        // The last part alone would name two keys.
+        // The last part alone would be ambiguous.
         let two = names_of(&["optimizer.name=sgd,adam", "schedule.name=step,cosine"]);
         assert_eq!(two[0], "optimizer.name=sgd,schedule.name=step");
         // Nothing is varied.
         assert_eq!(names_of(&["epochs=3"]), ["epochs=3"]);
     }
 
-    /// What Windows refuses in a name: <https://learn.microsoft.com/windows/win32/fileio/naming-a-file>.
+    /// The rules of Windows: <https://learn.microsoft.com/windows/win32/fileio/naming-a-file>.
     #[test]
     fn names_are_valid_on_every_file_system() {
         let long = format!("a={0}x,{0}y", "z".repeat(300));
@@ -374,13 +376,13 @@ mod tests {
         }
         assert_eq!(names_of(&odd[1..2]), ["milestones=0.5-0.75", "milestones="]);
 
-        // Two settings stay two, each with both of its seeds.
+        // Two settings stay two groups, each with both seeds.
         let groups = super::names(&axes(&["initial.weights=a/b,a-b", "seed=0,1"]));
         let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
         assert_eq!(groups, ["weights=a-b", "weights=a-b", "weights=a-b-2", "weights=a-b-2"]);
     }
 
-    /// By hand.
+    /// Computed by hand.
     #[test]
     fn spread_of_a_sample() {
         let values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];

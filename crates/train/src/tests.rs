@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor};
 use fashion_mnist::{Batch, BatchLoader, FashionMnist, Mix, Split};
+use models::ConvNet;
 
 use crate::{
     Config,
@@ -179,8 +180,8 @@ fn values_of_the_wrong_type_or_range_are_refused() {
 fn impossible_combinations_are_refused_before_anything_is_loaded() {
     let message = refusal(&["data.limit=100"]);
     assert_eq!(message, "batch_size = 128 is more than the 100 images to train on");
-    assert!(refusal(&["data.limit=129"]).contains("a batch of a single one of the 129"));
-    assert!(refusal(&["batch_size=1"]).contains("a batch of a single one"));
+    assert!(refusal(&["data.limit=129"]).contains("a batch has only one of the 129"));
+    assert!(refusal(&["batch_size=1"]).contains("a batch has only one"));
     assert!(Config::load(None, &set(&["batch_size=1", "network=lenet"])).is_ok());
     assert!(refusal(&["data.validation=60000"]).contains("leaves none of the 60000"));
 }

@@ -149,7 +149,7 @@ impl Case {
         let network = config.init(&Device::flex());
         network.check(self.image()).map_err(|error| usage(&error))?;
         let trains = self.works.contains(&Work::Training);
-        if trains && self.batch == 1 && self.network.has_batch_norm(self.preset) {
+        if trains && self.batch == 1 && network.has_batch_norm() {
             return Err(Error::Usage(format!(
                 "{} has batch normalization and cannot train on a batch of one image: use a larger \
                  --batch, or --work prediction",

@@ -1,4 +1,5 @@
-//! The files of whoever trained the book's own listing: `tests/d2l.py` made the files and the numbers.
+//! Loads files of weights trained with the book's listings. `tests/d2l.py` made the files and the
+//! expected values.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -17,9 +18,9 @@ struct Expected {
 
 #[derive(Deserialize)]
 struct OfNetwork {
-    /// Of each listing: names and shapes at full size.
+    /// For each listing: names and shapes at full size.
     shapes: BTreeMap<String, BTreeMap<String, Vec<usize>>>,
-    /// The network of the file gives these for [`image`].
+    /// The logits of the file's network for [`image`].
     logits: Vec<f64>,
 }
 
@@ -35,7 +36,7 @@ fn image(side: usize) -> Tensor<4> {
     Tensor::from_data(pixels, &Device::flex())
 }
 
-/// The network of the file: narrower than the preset, where there is a config for it.
+/// The network of the file: narrower than the preset, if the config allows it.
 fn narrow(architecture: Architecture) -> NetworkConfig {
     match architecture {
         Architecture::AlexNet => {
@@ -86,7 +87,7 @@ fn files_of_the_books_listings_are_known_by_their_names() {
                 network.clone().load(&path).map(|_| ()).map_err(|error| error.to_string())
             };
             assert_eq!(load(&shapes), Ok(()), "{name}, {listing}");
-            // Without one of them it is not the network.
+            // One entry less, and the file does not fit.
             let mut fewer = shapes;
             let (missing, _) = fewer.pop_last().unwrap();
             let error = load(&fewer).unwrap_err();

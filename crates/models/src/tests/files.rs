@@ -1,4 +1,4 @@
-//! Weights from files and into them. The files in `tests/files` are made by `tests/files.py`.
+//! Loading and saving of weights. `tests/files.py` makes the files in `tests/files`.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
 }
 
-/// The narrow DenseNet that the files are of.
+/// The narrow DenseNet whose weights are in the files.
 fn config() -> DenseNetConfig {
     DenseNetConfig::new(vec![2, 2], 4, 8, Initialization::XAVIER).with_classes(10)
 }
@@ -60,7 +60,7 @@ fn every_form_of_a_file_leads_to_pytorchs_logits() {
     }
 }
 
-/// Into a network that trains, too, and into one that can be any.
+/// Weights load into a network on an autodiff device, and into a [`Network`].
 #[test]
 fn weights_load_wherever_the_network_is() {
     let device = Device::flex().autodiff();
@@ -82,7 +82,7 @@ fn saved_weights_load_again() {
     let again = network().load(&path).unwrap();
     assert_near("saved", &values(again.forward(images())), &expected().logits, 1e-5);
 
-    // The same names and bytes as PyTorch's own file, but for the counters of batches.
+    // The same names and bytes as PyTorch's own file, except for the counters of batches.
     let entries = |path: &std::path::Path| {
         let bytes = std::fs::read(path).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -96,15 +96,15 @@ fn saved_weights_load_again() {
     };
     assert_eq!(entries(&path), entries(&file("plain.safetensors")));
 
-    // What a run saves: Burn's own format and names.
+    // The format that a run saves: Burn's own, with its names.
     let path = folder.path().join("weights.bpk");
     again.clone().into_record().save(&path).unwrap();
     let again = network().load(&path).unwrap();
     assert_near("burnpack", &values(again.forward(images())), &expected().logits, 1e-5);
 }
 
-/// Weights that are loaded in the middle of training are those of the file, moving averages included,
-/// and a clone keeps its own.
+/// Weights that are loaded during training are those of the file, including running means and
+/// variances, and a clone keeps its own.
 #[test]
 fn weights_load_over_those_of_training() {
     let device = Device::flex().autodiff();
@@ -121,8 +121,8 @@ fn weights_load_over_those_of_training() {
     assert!(network.classifier.weight.val().grad(&gradients).is_some(), "trains");
 }
 
-/// The running mean and variance of one clone are not those of another, though a network that never
-/// computed shares them with its clones.
+/// Loading into one clone does not change the running means and variances of another, although a
+/// network that has not computed anything yet shares them with its clones.
 #[test]
 fn clones_of_a_fresh_network_load_apart() {
     let folder = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ fn clones_of_a_fresh_network_load_apart() {
     let trained = config().init(&device);
     trained.forward(Tensor::from_inner(images() * 3.0 + 1.0));
     trained.save(&other).unwrap();
-    // Broken in its last tensor, which is found out when all the others are in the network.
+    // Its last tensor is damaged: the error occurs after all others are loaded.
     let broken = folder.path().join("broken.pth");
     std::fs::write(&broken, without_last_storage(&std::fs::read(file("zip.pth")).unwrap()))
         .unwrap();
@@ -156,7 +156,7 @@ fn clones_of_a_fresh_network_load_apart() {
     }
 }
 
-/// PyTorch's zip file, the header of its last tensor spoilt.
+/// Returns PyTorch's zip file with a damaged header of its last tensor.
 fn without_last_storage(file: &[u8]) -> Vec<u8> {
     let name = |at: usize| {
         let length = u16::from_le_bytes([file[at + 26], file[at + 27]]);
@@ -170,7 +170,7 @@ fn without_last_storage(file: &[u8]) -> Vec<u8> {
     file
 }
 
-/// A file that is replaced while it is read gives the tensors of one of the two networks.
+/// A file that is replaced during loading gives the tensors of one of the two networks, not a mix.
 #[test]
 fn a_file_that_is_replaced_is_one_of_the_two() {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -209,7 +209,7 @@ fn a_file_that_is_replaced_is_one_of_the_two() {
     });
 }
 
-/// Saving in the middle of training takes the last batch into the moving averages.
+/// Running means and variances saved during training include the last batch.
 #[test]
 fn saved_weights_know_the_last_batch() {
     let folder = tempfile::tempdir().unwrap();
@@ -223,7 +223,7 @@ fn saved_weights_know_the_last_batch() {
     assert_near("saved", &values(again.forward(images())), &expected, 1e-5);
 }
 
-/// What a program writes beside the weights is there again, in both formats; files without are empty.
+/// Metadata is read as it was written, in both formats; files without metadata give none.
 #[test]
 fn text_beside_the_weights_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -247,7 +247,7 @@ fn text_beside_the_weights_is_read_again() {
     assert!(error.starts_with("cannot read the weights"), "{error}");
 }
 
-/// Every torchvision network's own file finds its way back: all families' names.
+/// A network of each family loads its own file: tests the names.
 #[test]
 fn every_family_loads_what_it_saves() {
     let folder = tempfile::tempdir().unwrap();
@@ -281,7 +281,7 @@ fn auxiliary_classifiers_in_a_file_may_be_left_there() {
     let with_heads = config.clone().with_auxiliary(true).init(&Device::flex());
     with_heads.save(&path).unwrap();
     config.init(&Device::flex()).load(&path).unwrap();
-    // The other way round they are missing.
+    // If the network has them and the file does not, they are missing.
     config.init(&Device::flex()).save(&path).unwrap();
     let error = with_heads.load(&path).unwrap_err().to_string();
     assert!(error.contains("missing (18): aux1.conv.bn.bias"), "{error}");
@@ -293,7 +293,7 @@ fn the_classifier_may_be_replaced() {
     let error = seven.init(&Device::flex()).load(file("zip.pth")).unwrap_err();
     let message = error.to_string();
     for part in [
-        "of another shape (2)",
+        "different shape (2)",
         "classifier.weight is [10, 16] in the file, [7, 16] in the network",
         "with_new_classifier",
     ] {
@@ -306,7 +306,7 @@ fn the_classifier_may_be_replaced() {
     let fresh = seven.init(&Device::flex());
     let loaded = fresh.clone().load_with(file("zip.pth"), options).unwrap();
     assert_eq!(loaded.forward(images()).dims(), [2, 7]);
-    // The classifier in the file may be of another structure.
+    // The classifier in the file may have a different structure.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other_head.safetensors");
     let bytes = std::fs::read(file("plain.safetensors")).unwrap();
@@ -318,19 +318,19 @@ fn the_classifier_may_be_replaced() {
     fresh.clone().load_with(&path, options).unwrap();
     assert!(network().load(&path).is_err());
 
-    // The trunk is the file's, the classifier is not.
+    // The backbone has the file's weights, the classifier does not.
     let trunk = network().load(file("zip.pth")).unwrap();
     let features = |network: &DenseNet| network.features(images()).into_data();
     assert_eq!(features(&loaded), features(&trunk));
     assert_eq!(loaded.classifier.weight.to_data(), fresh.classifier.weight.to_data());
 }
 
-/// A grey image leads to what it leads to as a colour image of three equal channels.
+/// A grayscale image gives the same logits as a color image with three equal channels.
 #[test]
 fn colour_weights_see_grey_images() {
     let grey = config().with_channels(1);
     let error = grey.init(&Device::flex()).load(file("zip.pth")).unwrap_err().to_string();
-    assert!(error.contains("made for colour images"), "{error}");
+    assert!(error.contains("the weights are for color images"), "{error}");
 
     let options = LoadOptions::default().with_grey_images();
     let loaded = grey.init(&Device::flex()).load_with(file("zip.pth"), options).unwrap();
@@ -353,18 +353,18 @@ fn another_networks_weights_are_refused_with_a_list() {
     assert_eq!(mismatch.missing.len(), 102);
     assert!(mismatch.unexpected.contains(&"features.norm5.weight".to_owned()));
 
-    // A family's own variants differ in some names, or in shapes.
+    // Variants of one family differ in some names or shapes.
     let deeper = DenseNetConfig::new(vec![2, 3], 4, 8, Initialization::XAVIER).with_classes(10);
     let error = deeper.init(&Device::flex()).load(file("zip.pth")).unwrap_err().to_string();
     assert!(error.contains("denseblock2.denselayer3.conv1.weight"), "{error}");
     assert!(error.contains("classifier.weight is [10, 16] in the file, [10, 20]"), "{error}");
 }
 
-/// A pickle can name any function to call; none is.
+/// A pickle can name any function to call; none is called.
 #[test]
 fn a_hostile_file_runs_nothing() {
     for name in ["hostile.pth", "hostile.pt"] {
-        // The weights of the first are found beside what is hostile, and are those of the network.
+        // The first file also contains the network's weights, which may load.
         match network().load(file(name)) {
             Ok(network) => {
                 assert_near(name, &values(network.forward(images())), &expected().logits, 1e-5);
@@ -378,13 +378,13 @@ fn a_hostile_file_runs_nothing() {
     }
 }
 
-/// A tensor of 10^15 values in a few bytes: a stride of zero. Nothing of that size is allocated.
+/// A tensor of 10^15 values in a few bytes, by a stride of zero. No such memory is allocated.
 #[test]
 fn a_vast_tensor_is_refused() {
     let error = refused("vast.pth");
     assert!(error.contains("vast.pth"), "{error}");
 
-    // safetensors' header may claim what it likes.
+    // The header of a safetensors file may contain any size.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vast.safetensors");
     let header =
@@ -410,7 +410,7 @@ fn names_that_no_network_has_are_refused_at_once() {
         error
     };
 
-    // What the reader makes of such a pickle is a tensor's name and shape.
+    // The reader can read the files of `pickled`: it finds the tensor.
     let sound = pickled(&[key("a"), tensor(&[1])].concat());
     let error = load("sound.pth", &sound);
     assert!(error.contains("unexpected (1): a"), "{error}");
@@ -423,24 +423,24 @@ fn names_that_no_network_has_are_refused_at_once() {
     let error = load("dots.safetensors", &file);
     assert!(error.contains("a name of 1000000 bytes"), "{error}");
 
-    // One key of a megabyte, and many tensors under it: their names would take 2 GB.
+    // One key of a megabyte above many tensors: their names would take 2 GB.
     let inner: Vec<u8> =
         (0..2000).flat_map(|n| [key(&format!("{n:0>4}")), tensor(&[1])].concat()).collect();
     let items = [&key(&"k".repeat(1_000_000))[..], b"}(", &inner, b"u"].concat();
     let error = load("key.pth", &pickled(&items));
     assert!(error.contains("a name of 1000005 bytes"), "{error}");
-    // The same of many short keys, one in the other.
+    // The same with many nested short keys.
     let deep = (0..900).flat_map(|_| [&key(&"k".repeat(100))[..], b"}("].concat());
     let items = [deep.collect::<Vec<u8>>(), inner, b"u".repeat(900)].concat();
     let error = load("deep.pth", &pickled(&items));
     assert!(error.contains("a name of 90904 bytes"), "{error}");
-    // Each name is short enough, and all of them are not.
+    // Each name is short enough, but all together are too long.
     let many = (0..15_000).flat_map(|n| [key(&format!("{n:0>900}")), tensor(&[1])].concat());
     let error = load("many.pth", &pickled(&many.collect::<Vec<u8>>()));
     assert!(error.contains("names take more than 10 MB"), "{error}");
 }
 
-/// Which of the two is meant cannot be told.
+/// It would be ambiguous which of the two to load.
 #[test]
 fn two_tensors_of_one_name_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -473,7 +473,7 @@ fn what_is_no_weights_file_is_refused() {
         ("text.pth", b"not a checkpoint at all", "cannot read the weights"),
         ("text.safetensors", b"not a checkpoint at all", "cannot read the weights"),
         ("text.bpk", b"not a checkpoint at all", "cannot read the weights"),
-        ("weights.onnx", b"?", "expected a file named .pth, .pt, .safetensors or .bpk"),
+        ("weights.onnx", b"?", "expected a file name ending in .pth, .pt, .safetensors or .bpk"),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
@@ -486,8 +486,8 @@ fn what_is_no_weights_file_is_refused() {
     assert!(network().load(folder.path().join("folder.pth")).is_err());
 }
 
-/// Cut short anywhere, or with a bit turned over anywhere, a file is an error or, where the bit lies
-/// in a weight or in a name that does not count, a network; never a panic.
+/// A truncated file is an error. A file with a flipped bit is an error or, if the bit is in a
+/// weight or in an unused name, a network. Neither panics.
 #[test]
 fn damaged_files_are_errors() {
     let folder = tempfile::tempdir().unwrap();
@@ -500,12 +500,12 @@ fn damaged_files_are_errors() {
         for cut in (0..40).chain((40..bytes.len()).step_by(bytes.len() / 60)) {
             std::fs::write(&path, &bytes[..cut]).unwrap();
             let error = network().load(&path).map(|_| ());
-            assert!(error.is_err(), "{} cut to {cut} bytes was taken", whole.display());
+            assert!(error.is_err(), "{} cut to {cut} bytes was accepted", whole.display());
         }
         let positions = uniform("positions", 150);
         for (round, position) in positions.into_iter().enumerate() {
             let mut damaged = bytes.clone();
-            // Half of them near the beginning, where a header would lie.
+            // Half of them near the beginning, where a header would be.
             let range = if round % 2 == 0 { bytes.len() } else { bytes.len().min(2000) };
             let index = ((position + 1.0) / 2.0 * range as f64) as usize;
             damaged[index] ^= 1 << (round % 8);
@@ -519,13 +519,13 @@ fn damaged_files_are_errors() {
 fn weights_are_written_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let error = network().save(folder.path().join("weights.pth")).unwrap_err().to_string();
-    assert!(error.contains("expected a file named .safetensors"), "{error}");
+    assert!(error.contains("expected a file name ending in .safetensors"), "{error}");
     let error = network().save(folder.path().join("none/weights.safetensors")).unwrap_err();
     assert!(error.to_string().starts_with("cannot write the weights"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// A folded `vgg11_bn` is a `vgg11`, and its file too.
+/// A folded `vgg11_bn` is a `vgg11`, and so is its file.
 #[test]
 fn a_folded_vgg_is_one_without_normalization() {
     let folder = tempfile::tempdir().unwrap();

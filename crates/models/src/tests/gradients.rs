@@ -1,4 +1,4 @@
-//! Every network learns, on every device.
+//! Every network trains, on every device.
 
 use burn::{
     nn::loss::CrossEntropyLossConfig,
@@ -8,7 +8,7 @@ use burn::{
 
 use super::*;
 
-/// The loss of a step on a fixed batch, and the network after it.
+/// A fixed batch, and the loss on it.
 struct Trainer {
     images: Tensor<4>,
     labels: Tensor<1, Int>,
@@ -39,9 +39,9 @@ fn number(loss: Tensor<1>) -> f64 {
     loss.into_scalar::<f32>().into()
 }
 
-/// As deep as the network, but narrow, on the smallest images of a sensible size, for the sake of time.
+/// A network of the same depth, but with few channels and small images, to save time.
 fn small(architecture: Architecture, preset: Preset) -> (NetworkConfig, [usize; 3]) {
-    let config = match architecture.config(preset).unwrap().with_classes(10).without_dropout() {
+    let config = match without_dropout(architecture.config(preset).unwrap().with_classes(10)) {
         NetworkConfig::AlexNet(config) => NetworkConfig::AlexNet(config.with_units(64)),
         NetworkConfig::Vgg(config) => {
             let (widths, units) = (config.widths.map(|width| width / 4), config.units.map(|_| 64));
@@ -63,8 +63,8 @@ fn small(architecture: Architecture, preset: Preset) -> (NetworkConfig, [usize; 
         (Architecture::AlexNet | Architecture::Nin, _) => 67,
         (Architecture::Vgg16Bn, _) => side.min(32),
         (_, Preset::Small) => 12,
-        // Batch normalization of two values a channel is plus and minus one, whichever is larger: a
-        // matter of rounding.
+        // Batch normalization of two values per channel gives plus and minus one; rounding decides
+        // which is which.
         (Architecture::ResNet18 | Architecture::DenseNet, Preset::D2l) => 48,
         _ => side.min(32),
     };
@@ -81,7 +81,7 @@ fn the_loss_of_every_network_falls() {
         let trainer = Trainer::new(image, 4, device.clone());
         let rate = match architecture {
             Architecture::LeNet => 0.5, // sigmoids
-            Architecture::Nin => 0.002, // rectified logits, which a large step silences for good
+            Architecture::Nin => 0.002, // a large step sets its ReLU logits to zero for good
             _ => 0.01,
         };
         let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
@@ -98,10 +98,11 @@ fn the_loss_of_every_network_falls() {
     }
 }
 
-/// One step of each network of the notes, on every device: the loss before it, and after it.
+/// One training step of each network of the D2L notes on every device: the loss before and after
+/// it.
 ///
-/// wgpu compiles each kernel for each shape; on an imitated GPU, where that is slow, the large ones take
-/// minutes each: `cargo test --workspace --lib same_step -- --ignored` runs them.
+/// wgpu compiles each kernel for each shape. This is slow on a software adapter, where each of the
+/// large networks takes minutes: `cargo test --workspace --lib same_step -- --ignored` runs them.
 mod every_device_takes_the_same_step {
     use super::*;
 
@@ -116,37 +117,37 @@ mod every_device_takes_the_same_step {
     }
 
     #[test]
-    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
     fn alexnet() {
         same_step(Architecture::AlexNet);
     }
 
     #[test]
-    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
     fn vgg11() {
         same_step(Architecture::Vgg11);
     }
 
     #[test]
-    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
     fn nin() {
         same_step(Architecture::Nin);
     }
 
     #[test]
-    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
     fn googlenet() {
         same_step(Architecture::GoogLeNet);
     }
 
     #[test]
-    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
     fn resnet18() {
         same_step(Architecture::ResNet18);
     }
 
     #[test]
-    #[cfg_attr(feature = "wgpu", ignore = "takes minutes where a GPU is imitated")]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
     fn densenet() {
         same_step(Architecture::DenseNet);
     }

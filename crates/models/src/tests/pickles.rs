@@ -1,6 +1,6 @@
-//! Files of PyTorch that PyTorch would not write: a dictionary in a zip file, made by hand.
+//! Builds PyTorch files that PyTorch itself would not write: a dictionary in a zip file.
 
-/// A file with a dictionary of these [keys](key) and [tensors](tensor), or dictionaries.
+/// Builds a file with a dictionary of these [keys](key) and [tensors](tensor) or dictionaries.
 pub fn pickled(items: &[u8]) -> Vec<u8> {
     let pickle = [&b"\x80\x02}("[..], items, b"u."].concat();
     zip(&[("x/data.pkl", &pickle), ("x/data/0", &[0; 4])])
@@ -11,7 +11,7 @@ pub fn key(name: &str) -> Vec<u8> {
     [b"X", &(name.len() as u32).to_le_bytes()[..], name.as_bytes()].concat()
 }
 
-/// A tensor of this shape, whose values are all the one number that the file has.
+/// A tensor of this shape. The file stores only one number, which is the value of all elements.
 pub fn tensor(shape: &[usize]) -> Vec<u8> {
     let int = |value: usize| [b"J", &(value as u32).to_le_bytes()[..]].concat();
     let tuple = |values: &mut dyn Iterator<Item = usize>| {
@@ -32,7 +32,7 @@ pub fn tensor(shape: &[usize]) -> Vec<u8> {
     .concat()
 }
 
-/// A zip file whose entries are not compressed.
+/// Builds a zip file with uncompressed entries.
 fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, content) in entries {
@@ -51,7 +51,7 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     [file, directory, end].concat()
 }
 
-/// The checksum of zip files.
+/// The checksum used in zip files.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))

@@ -1,4 +1,4 @@
-//! Counts, logits, losses and gradients are PyTorch's.
+//! Counts, logits, losses and gradients match PyTorch's.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 
-/// What `tests/reference.py` made of a network with PyTorch, in f64.
+/// The results of `tests/reference.py` for a network, computed with PyTorch in f64.
 #[derive(Deserialize)]
 pub struct Reference {
     pub input: [usize; 3],
@@ -20,7 +20,7 @@ pub struct Reference {
     training: Option<Training>,
 }
 
-/// One step of training, without its end.
+/// One training step, without the update of the weights.
 #[derive(Deserialize)]
 struct Training {
     logits: Vec<f64>,
@@ -29,7 +29,7 @@ struct Training {
     #[serde(default)]
     auxiliary2: Vec<f64>,
     loss: f64,
-    /// Of each parameter the gradient's length, and its product with a direction.
+    /// For each parameter: [`length_and_product`] of its gradient.
     gradients: BTreeMap<String, [f64; 2]>,
 }
 
@@ -78,7 +78,7 @@ fn parameters_multiply_adds_and_layers_are_pytorchs() {
     }
 }
 
-/// The figures that papers, torchvision and the textbook are known for.
+/// The figures published by the papers, torchvision and Dive into Deep Learning.
 #[test]
 fn parameters_are_as_published() {
     for (name, preset, parameters) in [
@@ -130,7 +130,7 @@ fn predictions_are_pytorchs() {
     }
 }
 
-/// Gathers the gradients as the script does.
+/// Collects the gradients as the script does.
 struct Gather<'a> {
     network: &'a Network,
     gradients: &'a Gradients,
@@ -160,7 +160,7 @@ impl ModuleVisitor for Gather<'_> {
     }
 }
 
-/// One step on a batch. `tolerance`: of the gradients, relative to their lengths.
+/// Compares one step on a batch. `tolerance` applies to the gradients relative to their norms.
 fn a_step_is_pytorchs(
     architecture: Architecture,
     preset: Preset,
@@ -170,7 +170,7 @@ fn a_step_is_pytorchs(
     let what = format!("{architecture} ({preset}) on {name}, {dtype:?}");
     let reference = of(architecture, preset);
     let Some(expected) = &reference.training else { return };
-    let mut config = architecture.config(preset).unwrap().with_classes(10).without_dropout();
+    let mut config = without_dropout(architecture.config(preset).unwrap().with_classes(10));
     if let NetworkConfig::GoogLeNet(config) = &mut config {
         config.auxiliary = !expected.auxiliary1.is_empty();
     }
@@ -182,7 +182,7 @@ fn a_step_is_pytorchs(
     let labels = (0..BATCH as i32).map(|index| 3 * index % 10).collect::<Vec<_>>();
     let labels = Tensor::<1, Int>::from_data(TensorData::from(labels.as_slice()), &device);
 
-    // Without Burn's own loss, which computes in f32 alone.
+    // Not Burn's own loss, which computes only in f32.
     let cross_entropy = |logits: &Tensor<2>| {
         let picked = log_softmax(logits.clone(), 1).gather(1, labels.clone().unsqueeze_dim(1));
         picked.mean().neg()
@@ -211,20 +211,20 @@ fn a_step_is_pytorchs(
     let longest = expected.gradients.values().map(|[length, _]| *length).fold(0.0, f64::max);
     for (name, &[length, product]) in &gather.found {
         let [expected_length, expected_product] = expected.gradients[name];
-        // A bias that batch normalization takes away again has no gradient but rounding.
+        // Batch normalization removes a bias before it, whose gradient is only rounding error.
         let rounding = if dtype == DType::F64 { 1e-3 } else { 0.1 };
         let allowed = tolerance * (expected_length + rounding * longest);
         for (found, expected) in [(length, expected_length), (product, expected_product)] {
             assert!(
                 (found - expected).abs() <= allowed,
-                "{what}, {name}: {found}, not {expected}, of a gradient of length {expected_length}"
+                "{what}, {name}: {found}, not {expected}, of a gradient with norm {expected_length}"
             );
         }
     }
 }
 
-/// In f64, as the reference: in f32 the deep networks' gradients differ by up to some hundredths, for
-/// a value next to a ReLU's corner may fall to the other side. So does PyTorch's f32.
+/// In f64, as the reference: in f32 the gradients of the deep networks differ by some hundredths,
+/// because inputs of ReLU close to zero may change sign. PyTorch's f32 differs as much.
 #[test]
 fn losses_and_gradients_are_pytorchs() {
     for (architecture, preset) in all() {
@@ -232,8 +232,8 @@ fn losses_and_gradients_are_pytorchs() {
     }
 }
 
-/// The other devices, in f32: one network, for where a GPU is only imitated, each shape of a layer
-/// takes seconds to compile kernels for.
+/// The other devices, in f32. Only one network, because on a software adapter it takes seconds to
+/// compile the kernels for each layer shape.
 #[test]
 fn losses_and_gradients_are_pytorchs_on_other_devices() {
     for (name, device) in test_devices::all() {

@@ -1,4 +1,4 @@
-//! The running means and variances after a few steps of training are PyTorch's.
+//! The running means and variances after some training steps match PyTorch's.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ const BATCH: usize = 4;
 const STEPS: usize = 3;
 const LEARNING_RATE: f64 = 0.01;
 
-/// Gathers the running statistics as `tests/running_statistics.py` does.
+/// Collects the running statistics as `tests/running_statistics.py` does.
 struct Gather<'a> {
     network: &'a Network,
     walk: Walk,
@@ -63,7 +63,7 @@ fn running_statistics_are_pytorchs_after_three_steps() {
         let (preset, architecture) = what.split_once('/').unwrap();
         let (architecture, preset): (Architecture, Preset) =
             (architecture.parse().unwrap(), preset.parse().unwrap());
-        let config = architecture.config(preset).unwrap().with_classes(10).without_dropout();
+        let config = without_dropout(architecture.config(preset).unwrap().with_classes(10));
         let (mut network, _) = fill_as(DType::F64, &config, &device);
         let [channels, height, width] = reference::of(architecture, preset).input;
         let shape = [BATCH, channels, height, width];
@@ -78,7 +78,7 @@ fn running_statistics_are_pytorchs_after_three_steps() {
             network = network.map(&mut Descend(gradients));
         }
 
-        let network = network.valid(); // takes up the last batch
+        let network = network.valid(); // applies the update of the last batch
         let mut gather =
             Gather { network: &network, walk: Walk::default(), found: BTreeMap::new() };
         network.visit(&mut gather);

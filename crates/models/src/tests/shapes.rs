@@ -1,9 +1,9 @@
-//! What the comments and tables in the networks' files say of shapes is so.
+//! The shapes in the comments and tables of the networks' files are correct.
 
 use super::*;
 use crate::{AlexNet, DenseNet, GoogLeNet, LeNet, Nin, ResNet, Vgg, WideResNet};
 
-/// What the feature map is after each stage, found by running the stages one by one.
+/// The feature map after each stage, computed by running the stages one by one.
 trait Stages {
     fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>>;
 }
@@ -127,7 +127,7 @@ impl Stages for DenseNet {
     }
 }
 
-/// `[channels, side]` after each stage at the preset's size, as the comments and tables have it.
+/// `[channels, side]` after each stage, at the preset's image size, from the comments and tables.
 fn table(architecture: Architecture, preset: Preset) -> Vec<[usize; 2]> {
     use Architecture::*;
     match (preset, architecture) {
@@ -242,7 +242,7 @@ fn stages_have_the_shapes_of_the_tables() {
     let device = Device::flex();
     for (architecture, preset) in all() {
         let what = format!("{architecture} ({preset})");
-        // Narrow where the table does not show it, for the sake of time.
+        // Narrow where the table does not show the width, to save time.
         let config = match architecture.config(preset).unwrap() {
             NetworkConfig::Vgg(config) => {
                 let units = config.units.map(|_| 16);
@@ -275,7 +275,7 @@ fn stages_have_the_shapes_of_the_tables() {
     }
 }
 
-/// The rows of the table in GoogLeNet's documentation.
+/// Checks the parameters in the table of GoogLeNet's documentation.
 #[test]
 fn googlenets_stages_have_the_parameters_of_the_table() {
     for (preset, rows) in [
@@ -321,7 +321,7 @@ fn channels_and_classes_are_the_callers_choice() {
     }
 }
 
-/// The smallest image works, and one pixel less is refused with the number.
+/// The smallest image works; one pixel less is an error that states the minimum.
 #[test]
 fn images_that_are_too_small_are_refused() {
     let device = Device::flex();

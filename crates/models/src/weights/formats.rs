@@ -1,4 +1,4 @@
-//! Files of weights, read: of PyTorch, of safetensors and of Burn.
+//! Reads weights files of PyTorch, safetensors and Burn.
 
 use std::{
     borrow::Cow,
@@ -16,27 +16,28 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::Metadata;
 
-/// The longest name of a tensor, in bytes. Those of networks have some fifty.
+/// The maximum length of a tensor's name, in bytes. Names in real networks have about 50.
 const LONGEST_NAME: usize = 1000;
-/// All names of a file together, in bytes. Those of the largest network here have some 50 kB.
+/// The maximum length of all names of a file together, in bytes. The largest network here has
+/// about 50 kB.
 const ALL_NAMES: usize = 10_000_000;
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Default)]
 pub(super) struct Contents {
     pub entries: Entries,
-    /// The text beside the tensors.
+    /// The text stored with the tensors.
     pub metadata: Metadata,
 }
 
 /// A file's tensors, by their [current names](current_name).
 pub(super) type Entries = BTreeMap<String, Entry>;
 
-/// A tensor of a file, not read yet. The file is open, or in memory: what becomes of its path does not
-/// matter any more.
+/// A tensor of a file, not read yet. The file is open or in memory, so later changes at its path
+/// have no effect.
 pub(super) struct Entry {
     pub shape: Vec<usize>,
-    /// None for integers and the like.
+    /// `None` if the values are not floating-point numbers.
     pub dtype: Option<DType>,
     pub read: Box<dyn Fn() -> io::Result<Vec<u8>>>,
 }
@@ -56,12 +57,12 @@ impl Format {
             () if ends(&[".pth", ".pt", ".pth.tar", ".bin", ".ckpt"]) => Ok(Self::PyTorch),
             () if ends(&[".safetensors"]) => Ok(Self::Safetensors),
             () if ends(&[".bpk"]) => Ok(Self::Burnpack),
-            () => Err("expected a file named .pth, .pt, .safetensors or .bpk".to_owned()),
+            () => Err("expected a file name ending in .pth, .pt, .safetensors or .bpk".to_owned()),
         }
     }
 
     pub fn read(self, path: &Path) -> Result<Contents, String> {
-        // Opened here, so that a missing file reads the same for all formats.
+        // Opened here, so that the error for a missing file is the same for all formats.
         let mut file = File::open(path).map_err(reason)?;
         if file.metadata().map_err(reason)?.len() == 0 {
             return Err("the file is empty".to_owned());
@@ -78,7 +79,7 @@ impl Format {
     }
 }
 
-/// Reads the pickle as data: it names tensors, and nothing that it would call is called.
+/// Reads the pickle as data: takes the tensors, and calls none of the functions that it names.
 fn read_pytorch(path: &Path) -> Result<Contents, String> {
     use pytorch_reader::DType as Theirs;
     check_names(&PytorchReader::read_pickle_data(path, None).map_err(reason)?)?;
@@ -97,14 +98,14 @@ fn read_pytorch(path: &Path) -> Result<Contents, String> {
     Ok(Contents { entries: collect(entries)?, metadata: Metadata::new() })
 }
 
-/// The reader joins the keys on the way to a tensor to its name, for each tensor anew: one long key
-/// over many tensors would take memory without end, and of two tensors of one name the reader keeps any.
-/// So the names are checked before it makes them.
+/// Checks the tensors' names before the reader builds them. The reader joins the keys on the path
+/// to each tensor: one long key above many tensors would take unlimited memory. Of two tensors with
+/// the same name, the reader would keep an arbitrary one.
 fn check_names(root: &PickleValue) -> Result<(), String> {
     #[derive(Default)]
     struct Names<'a> {
         keys: Vec<Cow<'a, str>>,
-        /// Bytes of the keys.
+        /// The length of the keys, in bytes.
         length: usize,
         total: usize,
         names: BTreeSet<String>,
@@ -166,7 +167,8 @@ fn read_safetensors(bytes: Vec<u8>) -> Result<Contents, String> {
     Ok(Contents { entries: collect(entries)?, metadata })
 }
 
-/// Burn's reader would open a file anew for each tensor, and panic where it is gone by then.
+/// Reads from memory: Burn's reader would open the file again for each tensor, and panic if it does
+/// not exist any more.
 fn read_burnpack(bytes: Vec<u8>) -> Result<Contents, String> {
     let reader = burn_pack::Reader::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(reason)?;
     let metadata = reader.metadata().clone();
@@ -193,17 +195,17 @@ fn collect(tensors: impl Iterator<Item = (String, Entry)>) -> Result<Entries, St
     Ok(entries)
 }
 
-/// Adds the length of a name to that of all names.
+/// Adds the length of a name to the total, and checks both limits.
 fn check_length(name: usize, total: &mut usize) -> Result<(), String> {
     if name > LONGEST_NAME {
         return Err(format!(
-            "a tensor has a name of {name} bytes, more than {LONGEST_NAME}: this is no network's file"
+            "a tensor has a name of {name} bytes (limit {LONGEST_NAME}): this is not a weights file"
         ));
     }
     *total += name;
     match *total > ALL_NAMES {
         true => Err(format!(
-            "the tensors' names take more than {} MB: this is no network's file",
+            "the tensors' names take more than {} MB: this is not a weights file",
             ALL_NAMES / 1_000_000
         )),
         false => Ok(()),
@@ -214,7 +216,7 @@ fn twice(name: &str) -> String {
     format!("it has two tensors called `{}`", printable(name))
 }
 
-/// torchvision's first DenseNets wrote `norm.1` for `norm1`.
+/// Replaces the names of torchvision's first DenseNets, such as `norm.1`, with the current ones.
 fn current_name(name: String) -> String {
     match name.contains(".denselayer") {
         false => name,
@@ -228,8 +230,8 @@ fn reason(error: impl Display) -> String {
     printable(&error.to_string())
 }
 
-/// Text of a file, which is whatever its author wrote: nothing of it may reach a terminal unseen, and
-/// not too much of it.
+/// Escapes and shortens text from a file for messages: it is untrusted and may contain terminal
+/// control characters.
 pub(super) fn printable(text: &str) -> String {
     const SHOWN: usize = 300;
     let shown = text.chars().take(SHOWN).map(|char| match char {

@@ -10,15 +10,15 @@ use crate::{
     description::Description,
 };
 
-/// What is said, loudly, before a run on the stand-in that nobody asked for.
+/// The warning before a run on synthetic data that the user did not request.
 const STAND_IN: &str = "\
 *********************************************************************
-* WARNING: Fashion-MNIST is not here and could not be downloaded.   *
+* WARNING: Fashion-MNIST was not found and could not be downloaded. *
 * This run trains on SYNTHETIC images, shapes drawn by the program. *
 * Its accuracy says nothing about Fashion-MNIST.                    *
 *********************************************************************";
 
-/// The images that the config asks for, in their three parts.
+/// Loads the images of the config, in their three splits.
 pub(crate) fn load(config: &Config, dir: Option<&Path>) -> Result<FashionMnist, Error> {
     let data = match config.data.source {
         SourceConfig::Synthetic => FashionMnist::synthetic(),
@@ -34,25 +34,25 @@ pub(crate) fn load(config: &Config, dir: Option<&Path>) -> Result<FashionMnist, 
     Ok(data.hold_out(config.data.validation.get(), config.data.split_seed))
 }
 
-/// Batches of these images, as the config's network takes them.
+/// Batches of these images for the config's network.
 pub(crate) fn loader(config: &Config, images: &Images, device: &Device) -> BatchLoader {
     BatchLoader::new(images, config.batch_size.get(), &device.clone().inner())
         .resized(config.side())
         .normalized(config.data.normalization.values())
 }
 
-/// Whether a part of a config's images is new to the weights of a file.
+/// Whether the weights of a file were trained without a split of a config's images.
 pub(crate) enum HeldOut {
-    /// It is.
+    /// They were.
     Yes,
-    /// Some images may not be: the weights were trained with images held out by this split.
+    /// Perhaps not: they were trained with this other validation split.
     No(HoldOut),
-    /// The file does not tell.
+    /// The file does not say.
     Unknown,
 }
 
 impl HeldOut {
-    /// What a file tells of its weights.
+    /// Reads this from the description in the file.
     pub(crate) fn of(config: &Config, part: Split, weights: &Path) -> Self {
         let trained = Description::read(weights).ok().flatten().and_then(|it| it.hold_outs);
         let Some(trained) = trained else { return Self::Unknown };
@@ -65,17 +65,17 @@ impl HeldOut {
     }
 }
 
-/// Says so if the weights that a run starts from may know its validation images.
+/// Prints a warning if the initial weights of a run may have been trained on its validation images.
 pub(crate) fn check_initial(config: &Config, weights: &Path) {
     match HeldOut::of(config, Split::Validation, weights) {
         HeldOut::Yes => {}
         HeldOut::No(trained) => eprintln!(
-            "warning: the weights to start from may have been trained on some of the validation images, \
-             which then tell little: they were trained with {trained}, this run has {}",
+            "warning: the initial weights may have been trained on some of the validation images, \
+             so the validation is unreliable: they were trained with {trained}, this run has {}",
             config.data.hold_out()
         ),
         HeldOut::Unknown => eprintln!(
-            "note: {} does not tell which images it was trained on: if it was Fashion-MNIST's, the \
+            "note: {} does not say which images it was trained on: if it was Fashion-MNIST's, the \
              validation images may be among them",
             weights.display()
         ),

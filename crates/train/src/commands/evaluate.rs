@@ -40,7 +40,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
     let predictions = predict(&classifier.valid(), &loader(&config, images, &found.device))?;
 
     let names = data.source().class_names();
-    let mut counts = vec![[0usize; 3]; names.len()]; // right, predicted, there are
+    let mut counts = vec![[0usize; 3]; names.len()]; // correct, predicted, in total
     for (&class, &label) in predictions.classes.iter().zip(images.labels()) {
         let label = usize::from(label);
         counts[class][1] += 1;
@@ -95,15 +95,15 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
             config.data.hold_out()
         )),
         HeldOut::Unknown => say(format_args!(
-            "{} does not tell which images it was trained on: these may be among them",
+            "{} does not say which images it was trained on: these may be among them",
             weights.display()
         )),
     }
     Ok(())
 }
 
-/// The config to test by, and the weights: of a run, or of a file, for which the config is the
-/// quickstart's with the network and the normalization that the file tells.
+/// The config for the test, and the weights: of a run, or of a file. For a file, the config is the
+/// quickstart with the network and the normalization from the file.
 fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
     let set = args.overrides.iter().map(|set| (format!("--set {set}"), set.clone()));
     let device = args.device.iter();
@@ -114,7 +114,7 @@ fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
         (Some(run), _) => {
             is_run(run)?;
             let weights = ended(run)?;
-            // Which devices the run was trained on does not matter here.
+            // One device is enough here, even if the run was trained on several.
             let mut config = Config::of_run(run, &overrides)?;
             if args.device.is_none() && !config.devices.is_empty() {
                 config.device = config.devices[0].clone();
@@ -127,7 +127,7 @@ fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
             let mut set = |key: &str, value: &str| {
                 first.push((weights.display().to_string(), format!("{key}={value}")));
             };
-            // Weights of a file are not tested on the stand-in, unless that is asked for.
+            // Weights of a file are not tested on synthetic data, unless the user requests it.
             set("data.source", "fashion-mnist");
             if let Some(description) = &description {
                 set("network", description.network.name());

@@ -43,7 +43,7 @@ fn row(network: Architecture, preset: Preset) -> (Architecture, Preset, Summary)
     (network, preset, summary.expect("an image that the network is made for"))
 }
 
-/// `3x224x224`.
+/// Writes a shape as `3x224x224`.
 fn dimensions(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }

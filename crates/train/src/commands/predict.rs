@@ -20,7 +20,7 @@ use crate::{
     run_dir::is_run,
 };
 
-/// Prints what images show: for each the most probable classes.
+/// Prints the most probable classes of each image.
 pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     let weights = match (&args.run, &args.weights) {
         (Some(run), _) => {
@@ -52,8 +52,7 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
         None => DeviceName::default(),
     };
 
-    // All that can be wrong with the arguments, before anything slow. Of a photo only what the network
-    // sees of it is kept.
+    // All arguments are checked before anything slow. Of a photo, only the network's input is kept.
     let mut test = None;
     let mut pixels = |path: &Path| -> Result<Vec<u8>, Error> {
         let image = match number(path) {
@@ -107,7 +106,8 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the file of the weights says of them, or the config of their run; what the options say agrees.
+/// The description of the weights in their file, or by the config of their run. The options must
+/// agree with it.
 fn describe(args: &PredictArgs, weights: &Path) -> Result<Option<Description>, Error> {
     let description = match (Description::read(weights)?, &args.run) {
         (None, Some(run)) => {
@@ -134,20 +134,20 @@ fn usage(error: &dyn Display) -> Error {
     Error::Usage(error.to_string())
 }
 
-/// What does not fit, with what this command can do about it.
+/// The error, with the options of this command that may help.
 fn explain(error: WeightsError) -> Error {
     let WeightsError::Mismatch { path, mut mismatch } = error else { return usage(&error) };
     let advice = match mismatch.hints.is_empty() {
         true => "",
         false => {
-            "\n  --preset tells what the weights were made for, --classes what their classes are called"
+            "\n  --preset chooses the network's variant, --classes names the classes of the weights"
         }
     };
     mismatch.hints.clear();
     Error::Usage(format!("{}{advice}", WeightsError::Mismatch { path, mismatch }))
 }
 
-/// The names of a file, or of the data set that the weights were made for.
+/// The class names in a file, or those of the data set that the weights are for.
 fn class_names(file: Option<&Path>, sight: &Sight) -> Result<Vec<String>, Error> {
     let Some(file) = file else {
         return Ok(match sight {
@@ -166,12 +166,12 @@ fn class_names(file: Option<&Path>, sight: &Sight) -> Result<Vec<String>, Error>
     }
 }
 
-/// The number of one of Fashion-MNIST's test images, if this is one, and no file.
+/// The number of one of Fashion-MNIST's test images, if the path is a number and not a file.
 fn number(path: &Path) -> Option<usize> {
     path.to_str()?.parse().ok().filter(|_| !path.exists())
 }
 
-/// One of Fashion-MNIST's test images. The data set is read when the first one is asked for.
+/// One of Fashion-MNIST's test images. The first call reads the data set.
 fn test_image(
     number: usize,
     data: &mut Option<FashionMnist>,
@@ -193,11 +193,11 @@ fn test_image(
     Ok(GrayImage::from_raw(side, side, pixels).expect("as many pixels").into())
 }
 
-/// Bytes that a photo may take unpacked, and its pixels: more than any camera's.
+/// The limits of a decoded photo, in bytes and in pixels: more than any camera's.
 const MOST_BYTES: u64 = 1 << 30;
 const MOST_PIXELS: u64 = 1 << 28;
 
-/// Reads an image, the right way up.
+/// Reads an image and applies its orientation.
 fn open(path: &Path) -> Result<DynamicImage, Error> {
     let unreadable = |error: &dyn Display| {
         Error::Usage(format!("cannot read the image {}: {error}", path.display()))
@@ -209,16 +209,16 @@ fn open(path: &Path) -> Result<DynamicImage, Error> {
     limits.max_alloc = Some(MOST_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|error| unreadable(&error))?;
-    // The decoder keeps to the limit in what it needs beside the image itself.
+    // The decoder applies the limit only to its memory beside the image itself.
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if decoder.total_bytes() > MOST_BYTES || pixels > MOST_PIXELS {
-        return Err(unreadable(&format!("{width} x {height} pixels exceed a memory of 1 GB")));
+        return Err(unreadable(&format!("{width} x {height} pixels exceed 1 GB of memory")));
     }
-    // What is a line rather than a picture grows beyond all bounds when its short side is scaled up.
+    // An extremely long, thin image would become too large when its short side is scaled up.
     let (short, long) = (width.min(height), width.max(height));
     if short == 0 || long / short > 100 {
-        return Err(unreadable(&format!("{width} x {height} pixels are no picture")));
+        return Err(unreadable(&format!("{width} x {height} pixels are too thin")));
     }
     let orientation = decoder.orientation().map_err(|error| unreadable(&error))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(&error))?;
@@ -226,17 +226,17 @@ fn open(path: &Path) -> Result<DynamicImage, Error> {
     Ok(image)
 }
 
-/// What a network sees of a photo.
+/// The preprocessing of a photo for a network.
 enum Sight {
-    /// As torchvision evaluates its first weights of each network (those called `V1`).
+    /// As torchvision evaluates its first weights of each network (`V1`).
     Colour { network: Architecture, side: u32 },
-    /// As Fashion-MNIST: the whole picture, grey, 28 pixels a side at first.
+    /// As Fashion-MNIST: the whole image in grayscale, first scaled to 28 x 28 pixels.
     Grey { side: u32, normalization: Normalization },
 }
 
 impl Sight {
-    /// The sight of a network. Where it is told how images were normalized they are those of a run,
-    /// grayscale whatever the preset; otherwise it is the preset that tells.
+    /// The preprocessing for a network. If a normalization is given, the weights are those of a
+    /// run, for grayscale images in every preset; otherwise the preset decides.
     fn new(
         network: Architecture,
         preset: Preset,
@@ -253,7 +253,7 @@ impl Sight {
         })
     }
 
-    /// How pixels become numbers where no file tells.
+    /// The normalization that is assumed if no file specifies it.
     fn normalization(&self) -> &'static str {
         match self {
             Self::Colour { .. } => "torchvision's for ImageNet",
@@ -268,18 +268,18 @@ impl Sight {
         }
     }
 
-    /// The bytes of the pixels that the network sees, row by row.
+    /// The pixels of the network's input, as bytes, row by row.
     fn pixels(&self, photo: &DynamicImage) -> Vec<u8> {
         match *self {
             Self::Colour { side, .. } => {
-                // The shorter side to 256 pixels for 224, then the middle of both.
+                // For 224 pixels, the shorter side is scaled to 256, then the center is cropped.
                 let shorter = side * 8 / 7;
                 let rgb = photo.to_rgb8();
                 let (width, height) = rgb.dimensions();
                 let scale = |length: u32| length * shorter / width.min(height);
                 let (width, height) = (scale(width), scale(height));
                 let rgb = resize(&rgb, width, height, FilterType::Triangle);
-                // Python rounds halves to the even number.
+                // Python rounds halves to even.
                 let middle =
                     |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
                 crop_imm(&rgb, middle(width), middle(height), side, side).to_image().into_raw()
@@ -291,7 +291,7 @@ impl Sight {
         }
     }
 
-    /// The pixels as the network takes them: `[1, channels, side, side]`.
+    /// The input of the network: `[1, channels, side, side]`.
     fn images(&self, pixels: Vec<u8>, device: &Device) -> Tensor<4> {
         match *self {
             Self::Colour { network, side } => {

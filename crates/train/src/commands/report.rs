@@ -10,7 +10,7 @@ use crate::{
     sweep::Mean,
 };
 
-/// Writes a page about a run, or comparing several.
+/// Writes a page about a run, or one that compares several.
 pub(crate) fn report(args: &ReportArgs) -> Result<(), Error> {
     let runs = args.run_dirs.iter().map(|path| of(path)).collect::<Result<Vec<_>, _>>()?;
     let out = match (&args.out, &args.run_dirs[..]) {
@@ -36,7 +36,7 @@ pub(crate) fn write_sweep(runs: &[PathBuf], means: &[Mean], out: &Path) -> Resul
 
 const TEST: &str = "test.json";
 
-/// What a run's folder tells.
+/// Reads the folder of a run.
 fn of(path: &Path) -> Result<Run, Error> {
     is_run(path)?;
     let config = path.join("config.toml");
@@ -58,7 +58,7 @@ fn of(path: &Path) -> Result<Run, Error> {
     })
 }
 
-/// The page of `train report` about a run, or comparing several: HTML, made of the runs' folders.
+/// The HTML page of `train report` about a run, or comparing several, made from the runs' folders.
 ///
 /// # Errors
 ///

@@ -13,12 +13,12 @@ use crate::{
     stop::Stop,
 };
 
-/// Goes on with a run that was broken off.
+/// Resumes an interrupted run.
 pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     let path = &args.run_dir;
     if path.join("result.json").exists() {
         let _held = RunDir::open(path)?;
-        // It may have been killed while it wrote this.
+        // The run may have been killed while it wrote the page.
         write_report(path, &path.join("report.html"))?;
         return Err(Error::Usage(format!("the run {} has ended", path.display())));
     }
@@ -29,8 +29,8 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Goes on with a run from its last sound checkpoint, with some of its config changed, to its end; one
-/// that has ended ends once more.
+/// Resumes a run from its last intact checkpoint, with some changes to its config, until it ends.
+/// If it has ended before, only its end is repeated.
 pub(crate) fn go_on(
     path: &Path,
     changes: &[(String, String)],
@@ -46,14 +46,14 @@ pub(crate) fn go_on(
         && (before.data_source == Source::Synthetic) != (*data.source() == Source::Synthetic)
     {
         return Err(Error::Usage(format!(
-            "the run began on {}, and here is {}: --data-dir tells where Fashion-MNIST is",
+            "the run began on {}, but would continue on {}: give the images with --data-dir",
             before.data_source,
             data.source()
         )));
     }
     let checkpoint = checkpoint::latest(path)?;
     if checkpoint.is_none() {
-        say(format_args!("no epoch had ended: the run begins again"));
+        say(format_args!("no epoch was complete: the run starts again"));
     }
     let run = Run { config: &config, run: &run, devices: &devices, data: &data, stop };
     if environment.is_none() {

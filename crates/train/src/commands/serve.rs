@@ -19,7 +19,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Error> {
         })?,
         None => DeviceName::default(),
     };
-    // Whose token it is knows it; it is not printed again.
+    // The user knows a token from the environment; it is not printed.
     let (token, shown) = match std::env::var(TOKEN) {
         Ok(token) => (token, format!("${TOKEN}")),
         Err(_) => {
@@ -37,14 +37,14 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Error> {
     let address = listener.local_addr().unwrap_or(args.bind);
     let names: Vec<&str> = devices.iter().map(|found| found.name.as_str()).collect();
     say(format_args!("serving {} at {address}; to train on it:", names.join(", ")));
-    // Which of this machine's names the others know it by, only they know.
+    // The name under which other machines reach this one is not known here.
     let host = match address.ip().is_unspecified() {
         true => format!("HOST:{}", address.port()),
         false => address.to_string(),
     };
     let train = program::command(&["--device", &format!("remote:ws://{host}")]);
     say(format_args!("{TOKEN}={shown} {train}"));
-    say(format_args!("what is sent is not encrypted: use it in a network that you trust"));
+    say(format_args!("nothing is encrypted: use it only in a network that you trust"));
     server
         .serve(WebSocketTransport::from_listener(listener))
         .map_err(|error| Error::Training(format!("the server failed: {error}")))

@@ -53,8 +53,8 @@ pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// The network and the preset of these names; without one, the preferred preset or the first that has
-/// the network.
+/// The network and the preset with these names; without a preset, the preferred one if it has the
+/// network, otherwise the first that has it.
 pub(crate) fn network(
     network: &str,
     preset: Option<&str>,
@@ -75,7 +75,7 @@ pub(crate) fn network(
     }
 }
 
-/// `3x224x224`.
+/// Parses a shape such as `3x224x224`.
 fn image(text: &str) -> Result<[usize; 3], Error> {
     let number = |number: &str| number.parse().ok().filter(|n| (1..=65_536).contains(n));
     let numbers: Option<Vec<usize>> = text.split('x').map(number).collect();

@@ -15,11 +15,11 @@ use crate::{
     sweep::{About, Mean, Plan, Planned, Record, Row, Spread},
 };
 
-/// The file that tells what the sweep is, and what came of its runs so far.
+/// The file with the definition of the sweep, and the results of its runs so far.
 const RECORD: &str = "sweep.json";
 
-/// Trains with every combination of some values, one run after the other, or goes on where that was
-/// broken off.
+/// Trains with every combination of some values, one run after the other, or resumes an interrupted
+/// sweep.
 pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
     let stop = Stop::at_ctrl_c();
     // All configs are read before the first run begins.
@@ -31,7 +31,7 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
 
     let data_dir = args.data_dir.as_deref();
     for (number, run) in plan.runs.iter().enumerate() {
-        let ended = if sweep.rows[number].result.is_some() { " has ended before" } else { "" };
+        let ended = if sweep.rows[number].result.is_some() { " has already ended" } else { "" };
         say(format_args!("run {} of {}: {}{ended}", number + 1, plan.runs.len(), run.name));
         if ended.is_empty() {
             let path = sweep.path(run);
@@ -71,9 +71,9 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
     }
 }
 
-const WAY_ON: &str = "the same command goes on with the sweep";
+const WAY_ON: &str = "the same command resumes the sweep";
 
-/// A sweep under way.
+/// A running sweep.
 struct Sweep<'a> {
     plan: &'a Plan,
     folder: PathBuf,
@@ -81,7 +81,7 @@ struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    /// What the folder tells of its runs.
+    /// Reads the results of the runs in the folder.
     fn read(plan: &'a Plan, folder: PathBuf) -> Result<Self, Error> {
         let row = |run: &Planned| {
             let result = read(&folder.join(&run.name), "result.json")?;
@@ -95,18 +95,18 @@ impl<'a> Sweep<'a> {
         self.folder.join(&run.name)
     }
 
-    /// Does something with one of the runs, and writes down what came of it. An error that would be
-    /// the same for all that follow is returned.
+    /// Does some work on one of the runs, and writes the result. Returns an error if it ends the
+    /// sweep: a requested stop, or one that all later runs would have too.
     fn run(
         &mut self,
         number: usize,
         work: impl FnOnce() -> Result<RunResult, Error>,
     ) -> Result<Option<Error>, Error> {
-        // A device without memory panics; the next run may take less.
+        // A device that runs out of memory panics; the next run may need less.
         let done = catch_unwind(AssertUnwindSafe(work));
         let done = done.unwrap_or_else(|panic| Err(describe(&*panic)));
         let row = &mut self.rows[number];
-        // As it was written: what is read later must be the same to the last bit.
+        // Read from the file, so that a resumed sweep has the same values to the last bit.
         row.result = read(&self.folder.join(&row.name), "result.json")?;
         row.error = done.as_ref().err().map(ToString::to_string);
         self.write()?;
@@ -121,12 +121,12 @@ impl<'a> Sweep<'a> {
         Ok(None)
     }
 
-    /// Over seeds, where these are varied.
+    /// The means over seeds, if these are varied.
     fn means(&self) -> Vec<Mean> {
         if self.plan.varies_seed { self.plan.means(&self.rows) } else { Vec::new() }
     }
 
-    /// `sweep.json`, and the page that compares the runs.
+    /// Writes `sweep.json` and the page that compares the runs.
     fn write(&self) -> Result<(), Error> {
         let means = self.means();
         let record = Record { about: &self.plan.about, runs: &self.rows, means: &means };
@@ -185,13 +185,13 @@ impl<'a> Sweep<'a> {
             line(&format!("{} ({} runs)", mean.name, mean.runs), columns, "");
         }
         if let Some(best) = self.plan.best(&self.plan.means(&self.rows)) {
-            say(format_args!("best     {}, by its validation accuracy", best.name));
+            say(format_args!("best     {}, by validation accuracy", best.name));
         }
-        say(format_args!("all of it in {}", self.folder.join("report.html").display()));
+        say(format_args!("all results in {}", self.folder.join("report.html").display()));
     }
 }
 
-/// The folder of a sweep, held: that in which it was broken off, or a new one.
+/// Opens and locks the folder of a sweep: that of the interrupted sweep, or a new one.
 fn open(out: Option<&Path>, about: &About) -> Result<(PathBuf, File), Error> {
     let path = match out {
         Some(out) => out.to_owned(),
@@ -207,9 +207,9 @@ fn open(out: Option<&Path>, about: &About) -> Result<(PathBuf, File), Error> {
                     differences.join("\n    ")
                 )));
             }
-            say(format_args!("goes on with the sweep in {}", path.display()));
+            say(format_args!("resumes the sweep in {}", path.display()));
         }
-        // These may be left of a sweep that was killed as it began.
+        // A sweep that was killed at its start may have left these.
         None if holds_other_than(&path, &[LOCK, "sweep.json.part"]) => {
             let why = format!("the folder {} is not empty: choose a new one", path.display());
             return Err(Error::Usage(why));
@@ -220,7 +220,7 @@ fn open(out: Option<&Path>, about: &About) -> Result<(PathBuf, File), Error> {
     Ok((path, held))
 }
 
-/// The folder in `runs` where this sweep began, or else the first that is free.
+/// The folder in `runs` in which this sweep began, otherwise the first free one.
 fn numbered(about: &About) -> PathBuf {
     let mut paths = (1..).map(|number| Path::new("runs").join(format!("sweep-{number}")));
     let is_same = |path: &Path| {

@@ -32,7 +32,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// A run from its beginning to its end.
+/// Starts a run and executes it to its end.
 pub(crate) fn start(
     config: &Config,
     run_dir: Option<&Path>,
@@ -41,7 +41,7 @@ pub(crate) fn start(
 ) -> Result<RunResult, Error> {
     let devices = device::choose_all(config)?;
     if let Some(initial) = &config.initial {
-        // Whether they fit, before anything is made.
+        // Checks that they fit before anything is created.
         Classifier::initial(config, &Device::flex())?;
         check_initial(config, &initial.weights);
     }
@@ -58,7 +58,7 @@ pub(crate) fn start(
     run.go_on(None)
 }
 
-/// What a run needs, from its beginning or from where it was.
+/// What a new or a resumed run needs.
 pub(crate) struct Run<'a> {
     pub config: &'a Config,
     pub run: &'a RunDir,
@@ -76,17 +76,17 @@ impl Run<'_> {
         Environment::new(&self.found(), self.data.source().clone())
     }
 
-    /// Writes down what is known before the run begins.
+    /// Writes what is known before the run begins.
     pub fn write_environment(&self) -> Result<(), Error> {
         self.run.write_environment(&self.environment())
     }
 
-    /// Trains, tests if that is asked for, and writes down how it went.
+    /// Trains, tests if the config requests it, and writes the results.
     pub fn go_on(&self, checkpoint: Option<Checkpoint>) -> Result<RunResult, Error> {
         let Self { config, run, data, .. } = *self;
         let so_far = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
         checkpoint::tidy(run, &so_far.unwrap_or_default());
-        self.stop.set_way_on(format!("`{}` goes on with it", program::resume(run.path())));
+        self.stop.set_way_on(format!("`{}` resumes the run", program::resume(run.path())));
         let environment = self.environment();
         let devices: Vec<Device> =
             self.found().into_iter().map(|found| found.device.autodiff()).collect();
@@ -153,8 +153,8 @@ impl Run<'_> {
         }
     }
 
-    /// Keeps the weights that the run ends with, and tests them if that is asked for: the one look at
-    /// the test images.
+    /// Saves the weights that the run ends with, and tests them if the config requests it: the only
+    /// use of the test images.
     fn end(
         &self,
         state: &State,
@@ -174,7 +174,7 @@ impl Run<'_> {
             false => None,
         };
 
-        let kept = checkpoint.state.epochs.last().expect("a checkpoint is of an epoch");
+        let kept = checkpoint.state.epochs.last().expect("a checkpoint has an epoch");
         let result = RunResult {
             network: config.network.to_string(),
             preset: config.preset.to_string(),
@@ -218,7 +218,7 @@ impl Run<'_> {
     }
 }
 
-/// Images per second over all epochs, by the time that each took to train.
+/// Images per second over the training time of all epochs.
 fn mean_speed(state: &State) -> f64 {
     let epochs = state.epochs.iter().filter(|epoch| epoch.images_per_second.is_finite());
     let (images, seconds) = epochs.fold((0.0, 0.0), |(images, seconds), epoch| {

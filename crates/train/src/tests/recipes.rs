@@ -224,7 +224,7 @@ fn keys_that_an_optimizer_or_a_schedule_has_not_are_refused() {
     assert!(refusal(&["schedule.milestones=[0.7, 0.5]"]).contains("expected rising shares"));
     assert!(refusal(&["schedule.warmup=1.0"]).contains("from 0 to below 1"));
     assert!(refusal(&["schedule.nmae=step"]).contains("did you mean `name`?"));
-    assert!(refusal(&["augment.crop=28"]).contains("fewer than the image's 28"));
+    assert!(refusal(&["augment.crop=28"]).contains("below the image's 28"));
     assert!(refusal(&["augment.mixpu=1"]).contains("did you mean `mixup`?"));
     assert!(refusal(&["augment.flip=1"]).contains("expected a boolean"));
     assert!(refusal(&["average.decai=0.9"]).contains("did you mean `decay`?"));

@@ -173,7 +173,7 @@ fn bad_arguments_are_refused() {
     assert_refused(run(&["--device", "gpu"]), &["unknown device `gpu`", "`wgpu`"]);
     assert_refused(run(&["--epochs", "0"]), &["--epochs 0: ", "above 0"]);
     assert_refused(run(&["--set", "batch_size=99999"]), &["batch_size = 99999", "55000"]);
-    assert_refused(run(&["--set", "batch_size=1"]), &["a batch of a single one"]);
+    assert_refused(run(&["--set", "batch_size=1"]), &["a batch has only one"]);
     assert_refused(run(&["--set", "network=lenett"]), &["did you mean `lenet`?"]);
 
     // A file where the folder should be made.
@@ -398,7 +398,7 @@ fn a_picture_too_large_for_the_memory_is_refused() {
     for (size, [depth, colour], expected) in [
         ([20_000_u32, 20_000], [8, 2], "20000 x 20000 pixels exceed"),
         ([16_000, 16_000], [16, 6], "16000 x 16000 pixels exceed"),
-        ([1, 16_000], [8, 2], "1 x 16000 pixels are no picture"),
+        ([1, 16_000], [8, 2], "1 x 16000 pixels are too thin"),
     ] {
         png.truncate(signature);
         png.extend(size.map(u32::to_be_bytes).concat());

@@ -202,7 +202,7 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
         copy(&killed, &damaged);
         damage(&damaged.join(format!("checkpoints/epoch-{last}/{file}")));
         let warnings = resume(&damaged);
-        for part in [&format!("epoch-{last} is damaged: "), &format!("epoch-{before} is taken")] {
+        for part in [&format!("epoch-{last} is damaged: "), &format!("epoch-{before} is used")] {
             assert!(warnings.contains(part), "{file} was damaged: {warnings:?}");
         }
         assert_eq!(differences(&damaged, &expected), [""; 0], "{file}");
@@ -261,7 +261,7 @@ fn where_the_best_checkpoint_is_damaged_the_next_best_is_tested() {
     let loss = |epoch: usize| epochs[epoch - 1]["validation_loss"].as_f64().unwrap();
     let next = if loss(5) <= loss(6) { 5 } else { 6 };
     assert_eq!(result()["tested_epoch"], next);
-    for part in [format!("epoch-{best} is damaged"), format!("epoch-{next} is taken instead")] {
+    for part in [format!("epoch-{best} is damaged"), format!("epoch-{next} is used instead")] {
         assert!(warnings.contains(&part), "{warnings}");
     }
 }

@@ -203,6 +203,6 @@ fn another_sweep_in_the_same_folder_is_refused() {
         let printed = String::from_utf8(output.stdout).unwrap();
         let last = printed.lines().last().unwrap();
         let page = Path::new("runs").join(expected).join("report.html");
-        assert_eq!(last, format!("all of it in {}", page.display()), "{printed}");
+        assert_eq!(last, format!("all results in {}", page.display()), "{printed}");
     }
 }

@@ -50,7 +50,7 @@ fn a_run_is_tested_and_exported() {
 
     let onnx = temp.path().join("weights.onnx");
     let refused = run(&["export", &path, onnx.to_str().unwrap()]);
-    assert_refused(refused, &["expected a file named .safetensors or .bpk"]);
+    assert_refused(refused, &["expected a file name ending in .safetensors or .bpk"]);
     assert_refused(run(&["evaluate", &path, "--split", "tset"]), &["expected `test` or"]);
     assert_refused(run(&["evaluate", "no/such/run"]), &["is not the folder of a run"]);
     let resnet = ["evaluate", "--weights", exported, "--network", "resnet18"];
@@ -252,7 +252,7 @@ fn an_evaluation_says_whether_its_images_were_trained_on() {
         String::from_utf8(output.stdout).unwrap()
     };
     let said = evaluated(&plain, &[]);
-    assert!(said.contains("does not tell which images it was trained on"), "{said}");
+    assert!(said.contains("does not say which images it was trained on"), "{said}");
     let said = evaluated(&known, &["--set", "data.split_seed=0"]);
     assert!(said.contains("may have been trained on some of these images"), "{said}");
     let said = evaluated(&known, &[]);
@@ -285,7 +285,7 @@ fn weights_of_another_split_to_start_from_are_noticed() {
     assert!(third.contains("may have been trained on some of the validation images"), "{third}");
 
     let unknown = warned("unknown", &plain(&temp, &first), "0");
-    assert!(unknown.contains("does not tell which images it was trained on"), "{unknown}");
+    assert!(unknown.contains("does not say which images it was trained on"), "{unknown}");
 }
 
 /// The data source decides whether images are synthetic, not the name of a folder.

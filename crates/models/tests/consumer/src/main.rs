@@ -1,4 +1,4 @@
-//! A network learns to tell bright images from dark ones, and is right about new ones.
+//! A network learns to distinguish bright from dark images, and classifies new ones correctly.
 
 use burn::{
     module::Module,
@@ -31,7 +31,7 @@ fn main() {
         println!("step {step:2}  loss {:.4}", loss.into_scalar::<f32>());
     }
 
-    // Predictions go by moving averages, which take a tenth of each batch.
+    // Prediction uses running means and variances, which are updated by a tenth in each batch.
     for _ in 0..30 {
         network.forward(batch(&training).0);
     }
