@@ -12,7 +12,8 @@ use crate::record::{
     Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight,
 };
 
-/// At most this many filters are shown.
+/// At most this many are shown.
+const MISTAKES: usize = 48;
 const FILTERS: usize = 64;
 
 /// A longer table of weights is collapsed.
@@ -181,7 +182,7 @@ fn tested(test: &TestReport) -> Markup {
         @if !test.mistakes.is_empty() {
             h3 { "Mistakes with the highest confidence" }
             ul.mistakes {
-                @for mistake in &test.mistakes {
+                @for mistake in test.mistakes.iter().take(MISTAKES) {
                     li { (picture(mistake, &test.classes)) }
                 }
             }
