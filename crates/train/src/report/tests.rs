@@ -125,9 +125,9 @@ fn numbers_that_do_not_fit_each_other_are_refused_with_their_file() {
     let changes: [(Change, &str); 5] = [
         (|test| test.confusion[3] = vec![1], "does not fit the 10 classes"),
         (|test| drop(test.confusion.pop()), "does not fit the 10 classes"),
-        (|test| test.confusion[3] = vec![u32::MAX; 10], "counts 42949"),
-        (|test| test.filters.as_mut().unwrap().shape[0] = 7, "filters of [7, 1, 5, 5] are not 150"),
-        (|test| test.filters.as_mut().unwrap().shape[0] = usize::MAX, "are not 150 values"),
+        (|test| test.confusion[3] = vec![u32::MAX; 10], "too many images: 42949"),
+        (|test| test.filters.as_mut().unwrap().shape[0] = 7, "filters of [7, 1, 5, 5] cannot have 150"),
+        (|test| test.filters.as_mut().unwrap().shape[0] = usize::MAX, "cannot have 150 values"),
     ];
     for (change, expected) in changes {
         let error = page(change).unwrap_err().to_string();
