@@ -126,7 +126,10 @@ fn numbers_that_do_not_fit_each_other_are_refused_with_their_file() {
         (|test| test.confusion[3] = vec![1], "does not fit the 10 classes"),
         (|test| drop(test.confusion.pop()), "does not fit the 10 classes"),
         (|test| test.confusion[3] = vec![u32::MAX; 10], "too many images: 42949"),
-        (|test| test.filters.as_mut().unwrap().shape[0] = 7, "filters of [7, 1, 5, 5] cannot have 150"),
+        (
+            |test| test.filters.as_mut().unwrap().shape[0] = 7,
+            "filters of [7, 1, 5, 5] cannot have 150",
+        ),
         (|test| test.filters.as_mut().unwrap().shape[0] = usize::MAX, "cannot have 150 values"),
     ];
     for (change, expected) in changes {
