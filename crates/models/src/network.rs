@@ -1,3 +1,5 @@
+//! The code that the table of all networks, [`networks`](crate::networks), expands to.
+
 /// Makes [`Architecture`](crate::Architecture), [`Network`](crate::Network) and
 /// [`NetworkConfig`](crate::NetworkConfig) from the table of all networks.
 macro_rules! networks {
@@ -53,7 +55,7 @@ macro_rules! networks {
                 }
             }
 
-            /// `[channels, height, width]` of the images for which this preset is made.
+            /// `[channels, height, width]` of this preset's images.
             ///
             /// # Errors
             ///
@@ -68,7 +70,7 @@ macro_rules! networks {
 
         /// Any network of this crate, as one module, for a program that chooses it at run time.
         #[derive(Module, Debug)]
-        #[allow(clippy::large_enum_variant)] // there is one of it, and it is moved a few times
+        #[allow(clippy::large_enum_variant)] // a program has one, and seldom moves it
         pub enum Network {
             $(#[doc = concat!("[`", stringify!($family), "`](crate::", stringify!($family), ").")]
             $family($family),)+
@@ -106,7 +108,7 @@ macro_rules! networks {
                 self
             }
 
-            /// Makes the network, with random weights.
+            /// Creates the network with random weights.
             pub fn init(&self, device: &Device) -> Network {
                 match self {
                     $(Self::$family(config) => Network::$family(config.init(device)),)+

@@ -248,7 +248,9 @@ impl Plan {
         }
         let width = problem.phases.iter().map(|[_, x]| x.grid).min().unwrap_or(1);
         let parts = wanted.min(FEW_TASKS).div_ceil(groups * bands * chunks);
-        let parts = parts.clamp(1, (width / 4).max(1));
+        // Along a line, parts of fewer pixels would not fill a tile.
+        let narrowest = if along == Along::Line { 4 } else { 1 };
+        let parts = parts.clamp(1, (width / narrowest).max(1));
         Self { problem, panels, along, copies, pixels, groups, bands, parts, chunks, isa }
     }
 

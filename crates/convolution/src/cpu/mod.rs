@@ -120,37 +120,26 @@ pub fn weight_gradient(
     isa: Isa,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     on_pool(geometry.elements(), || {
-        weight_gradient_on_pool(geometry, input, gradient, bias, winograd, isa)
-    })
-}
-
-fn weight_gradient_on_pool(
-    geometry: &Geometry,
-    input: Source,
-    gradient: Source,
-    bias: bool,
-    winograd: bool,
-    isa: Isa,
-) -> (Vec<f32>, Option<Vec<f32>>) {
-    let layout = weights::Layout::of(geometry);
-    let plan = winograd.then(|| winograd::WeightPlan::new(geometry, isa)).flatten();
-    if let Some(plan) = plan.filter(|plan| plan.wins()) {
-        let weights = filled(geometry.weight_len(), |weights| {
-            plan.run(input, gradient, weights, layout);
-        });
-        return (weights, bias.then(|| sum_of_positions(geometry, gradient)));
-    }
-    let plan = weights::Plan::new(geometry, isa);
-    let mut of_bias = None;
-    let weights = filled(geometry.weight_len(), |weights| match bias {
-        true => {
-            of_bias = Some(filled(geometry.outputs, |bias| {
-                plan.run(input, gradient, weights, layout, Some(bias));
-            }));
+        let layout = weights::Layout::of(geometry);
+        let plan = winograd.then(|| winograd::WeightPlan::new(geometry, isa)).flatten();
+        if let Some(plan) = plan.filter(|plan| plan.wins()) {
+            let weights = filled(geometry.weight_len(), |weights| {
+                plan.run(input, gradient, weights, layout);
+            });
+            return (weights, bias.then(|| sum_of_positions(geometry, gradient)));
         }
-        false => plan.run(input, gradient, weights, layout, None),
-    });
-    (weights, of_bias)
+        let plan = weights::Plan::new(geometry, isa);
+        let mut of_bias = None;
+        let weights = filled(geometry.weight_len(), |weights| match bias {
+            true => {
+                of_bias = Some(filled(geometry.outputs, |bias| {
+                    plan.run(input, gradient, weights, layout, Some(bias));
+                }));
+            }
+            false => plan.run(input, gradient, weights, layout, None),
+        });
+        (weights, of_bias)
+    })
 }
 
 /// The sum of each output channel over all positions, in a fixed order for any number of threads.

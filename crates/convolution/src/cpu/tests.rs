@@ -1072,9 +1072,8 @@ fn layers() -> Vec<([usize; 2], usize, usize, usize, usize)> {
     layers
 }
 
-/// A millisecond, or half of one: a core with AVX2 multiplies and adds 50 to 120 values in a
-/// nanosecond.
-const LONG: usize = 50_000_000;
+/// At most two thirds of a millisecond: a core with AVX2 does 50 to 120 multiply-adds in a nanosecond.
+const LONG: usize = 1 << 25;
 
 #[test]
 fn a_long_pass_has_32_tasks_or_more() {
