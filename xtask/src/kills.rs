@@ -54,7 +54,7 @@ clip_norm = 1.0
 [schedule]
 name = "one-cycle"
 
-[average]
+[ema]
 decay = 0.9
 
 [early_stopping]
@@ -180,18 +180,20 @@ fn build() -> Result<PathBuf, Error> {
         }
     }
     let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().map_err(failed)?;
-    match status.success() {
-        true => Ok(env::current_exe().map_err(failed)?.with_file_name("train")),
-        false => Err(Error::Training(format!("cannot build the program: {status}"))),
+    if status.success() {
+        Ok(env::current_exe().map_err(failed)?.with_file_name("train"))
+    } else {
+        Err(Error::Training(format!("cannot build the program: {status}")))
     }
 }
 
 /// Compares the results of a killed run or sweep with the uninterrupted one's.
 fn compare(path: &Path, expected: &Path) -> Result<(), Error> {
     let differences = outcome::differences(path, expected);
-    match differences.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Training(format!("these files differ: {}", differences.join(", ")))),
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Training(format!("these files differ: {}", differences.join(", "))))
     }
 }
 
@@ -293,9 +295,10 @@ fn is_told(path: &Path, message: &str) -> Result<(), Error> {
         run.join(format!("checkpoints/epoch-{epoch}/SHA256SUMS")).exists()
     };
     let stopped = message.lines().any(|line| line.starts_with("error: stopped"));
-    match stopped && epoch.is_none_or(is_there) {
-        true => Ok(()),
-        false => Err(Error::Training(format!("unexpected message after a stop: {message}"))),
+    if stopped && epoch.is_none_or(is_there) {
+        Ok(())
+    } else {
+        Err(Error::Training(format!("unexpected message after a stop: {message}")))
     }
 }
 

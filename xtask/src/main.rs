@@ -12,6 +12,7 @@ use train::{
 mod assets;
 mod bench;
 mod fuzz;
+mod imports;
 #[cfg(unix)]
 mod kills;
 mod performance;
@@ -39,6 +40,8 @@ enum Chore {
     },
     /// Feeds damaged files to every reader of untrusted input.
     Fuzz(fuzz::Arguments),
+    /// Prints which files of each crate import which, and fails if they do so in a circle.
+    Imports,
     /// Kills runs and sweeps at random moments, resumes them, and checks that each ends with the
     /// same bits as an uninterrupted one. Takes a few minutes. Unix only, because it uses signals.
     #[cfg(unix)]
@@ -114,6 +117,7 @@ fn run(chore: Chore) -> Result<(), Error> {
         }
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         #[cfg(unix)]
+        Chore::Imports => imports::run(),
         Chore::Kills(arguments) => kills::run(&arguments),
         Chore::Performance(arguments) => performance::run(&arguments),
         Chore::Reproduce(arguments) => reproduce::run(&arguments),

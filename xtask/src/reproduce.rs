@@ -2,29 +2,22 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
-    io::{self, ErrorKind},
+    env, fs, io,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
-use burn::tensor::Device;
 use clap::Args;
-use models::{Architecture, ConvNet};
-use serde::de::DeserializeOwned;
-use train::{
-    Config, DeviceName, Error,
-    record::{Environment, Epoch, RunResult},
-};
+use train::{DeviceName, Error};
+
+use self::experiment::{Experiment, Run, experiments};
 
 use crate::assets::{self, cannot_write, root};
 
+mod experiment;
 mod results;
-
-/// The folders of `configs` whose configs are trained.
-const SETS: [&str; 2] = ["d2l", "best"];
 
 /// How long a run may take to stop after a request: it finishes its training step first.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,32 +55,6 @@ pub struct Arguments {
     fresh: bool,
 }
 
-/// A config to train.
-struct Experiment {
-    /// The folder of the config within `configs`.
-    set: &'static str,
-    path: PathBuf,
-    config: Config,
-    epochs: usize,
-    /// The number of trainable parameters.
-    parameters: usize,
-    /// Multiply-adds of the whole training. The backward pass counts as two forward passes, because
-    /// it computes the gradients of the weights and those of the features.
-    work: u64,
-}
-
-/// The contents of a run's folder.
-struct Run {
-    /// Whether the run has started.
-    began: bool,
-    /// Whether it was started with the experiment's current config.
-    is_current: bool,
-    environment: Option<Environment>,
-    epochs: Vec<Epoch>,
-    /// Only if the run has finished.
-    result: Option<RunResult>,
-}
-
 /// Trains the chosen experiments, the cheapest first, and writes the results of all experiments.
 ///
 /// # Errors
@@ -110,13 +77,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
             experiment.work
         );
         let run = Run::read(&dir, &experiment.config)?;
-        if run.result.is_some() && !arguments.fresh {
+        if run.result().is_some() && !arguments.fresh {
             println!("already trained{}; --fresh trains it again\n", run.remark());
         } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             println!("not started: the budget is used up\n");
         } else {
-            if run.began && !arguments.fresh {
-                println!("resumes after epoch {}{}", run.epochs.len(), run.remark());
+            if run.files.is_some() && !arguments.fresh {
+                println!("resumes after epoch {}{}", run.epochs().len(), run.remark());
             }
             match arguments.train(experiment, &run, &dir, deadline)? {
                 Some(status) if status.success() => println!(),
@@ -130,9 +97,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     }
 
     results::write(&experiments, &runs, &assets::folder())?;
-    match failed.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Training(format!("failed runs: {}", failed.join(", ")))),
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Training(format!("failed runs: {}", failed.join(", "))))
     }
 }
 
@@ -163,7 +131,7 @@ impl Arguments {
         dir: &Path,
         deadline: Option<Instant>,
     ) -> Result<Option<ExitStatus>, Error> {
-        if self.fresh && run.began {
+        if self.fresh && run.files.is_some() {
             fs::remove_dir_all(dir).map_err(|source| cannot_write(dir, source))?;
         }
         let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
@@ -173,9 +141,10 @@ impl Arguments {
             command.args(["--features", features]);
         }
         command.arg("--");
-        match run.began && !self.fresh {
-            true => command.arg("resume").arg(dir),
-            false => command.arg(&experiment.path).arg("--run-dir").arg(dir),
+        if run.files.is_some() && !self.fresh {
+            command.arg("resume").arg(dir)
+        } else {
+            command.arg(&experiment.path).arg("--run-dir").arg(dir)
         };
         command.args(["--device", &self.device.to_string()]);
         if let Some(data_dir) = &self.data_dir {
@@ -224,124 +193,9 @@ fn interrupt(child: &mut Child) -> io::Result<()> {
     child.kill()
 }
 
-/// All experiments, the cheapest first.
-fn experiments() -> Result<Vec<Experiment>, Error> {
-    let mut experiments = Vec::new();
-    for set in SETS {
-        let folder = root().join("configs").join(set);
-        let paths = || -> io::Result<Vec<PathBuf>> {
-            fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect()
-        };
-        let paths = paths()
-            .map_err(|error| Error::Usage(format!("cannot read {}: {error}", folder.display())))?;
-        for path in paths {
-            experiments.push(Experiment::load(set, path)?);
-        }
-    }
-    experiments.sort_by_key(|experiment| (experiment.work, experiment.name()));
-    Ok(experiments)
-}
-
-impl Experiment {
-    fn load(set: &'static str, path: PathBuf) -> Result<Self, Error> {
-        let config = Config::load(Some(&path), &[])?;
-        let Some(epochs) = config.epochs.map(usize::from) else {
-            // The schedule of a run with `minutes` depends on elapsed time.
-            let why = format!(
-                "{}: a run limited by `minutes` cannot be reproduced; set `epochs` instead",
-                path.display()
-            );
-            return Err(Error::Usage(why));
-        };
-        let network = config.network_config().init(&Device::flex());
-        let summary = network.summary([1, config.side(), config.side()]);
-        let macs = summary.map_err(|error| Error::Usage(error.to_string()))?.macs();
-        let images = (config.training_images() * epochs) as u64;
-        let parameters = network.parameters();
-        Ok(Self { set, path, config, epochs, parameters, work: 3 * macs * images })
-    }
-
-    /// Returns the name of the run's folder.
-    fn name(&self) -> String {
-        format!("{}-{}", self.set, self.config.network)
-    }
-
-    /// Returns the test accuracy to beat and a short name of its source.
-    fn to_beat(&self) -> Option<(f64, &'static str)> {
-        use Architecture::{
-            AlexNet, DenseNet, DenseNetBc, GoogLeNet, LeNetBn, Nin, ResNet18, Vgg11, Vgg16Bn,
-            Wrn40_4,
-        };
-        let figure = match (self.set, self.config.network) {
-            ("best", Vgg16Bn) => (0.935, ZALANDO),
-            ("best", GoogLeNet) => (0.937, ZALANDO),
-            ("best", ResNet18) => (0.949, ZALANDO),
-            ("best", DenseNetBc) => (0.954, ZALANDO),
-            ("best", Wrn40_4) => (0.967, ZALANDO),
-            (_, LeNetBn) => (0.843, D2L),
-            ("d2l", AlexNet) => (0.881, D2L),
-            ("d2l", Vgg11) => (0.919, D2L),
-            ("d2l", Nin) => (0.844, D2L),
-            ("d2l", GoogLeNet) => (0.888, D2L),
-            ("d2l", ResNet18) => (0.913, D2L),
-            ("d2l", DenseNet) => (0.882, D2L),
-            _ => return None,
-        };
-        Some(figure)
-    }
-}
-
-/// Dive into Deep Learning.
-const D2L: &str = "D2L";
-/// Zalando's benchmark table.
-const ZALANDO: &str = "Zalando";
-
-impl Run {
-    /// Reads the folder of an experiment's run, as far as its files exist.
-    fn read(dir: &Path, config: &Config) -> Result<Self, Error> {
-        let path = dir.join("config.toml");
-        let is_current = Config::load(Some(&path), &[]).is_ok_and(|began| {
-            // The device does not matter.
-            let (device, devices) = (config.device.clone(), config.devices.clone());
-            Config { device, devices, ..began } == *config
-        });
-        Ok(Self {
-            began: path.exists(),
-            is_current,
-            environment: read(&dir.join("environment.json"))?.pop(),
-            epochs: read(&dir.join("metrics.jsonl"))?,
-            result: read(&dir.join("result.json"))?.pop(),
-        })
-    }
-
-    /// Returns a remark if the config has changed since the run started.
-    fn remark(&self) -> &'static str {
-        match self.began && !self.is_current {
-            true => ", with a config that has changed since",
-            false => "",
-        }
-    }
-}
-
-/// Reads the JSON values of a file; returns none if there is no file. Leaves out an incomplete last
-/// value, which an interrupted run may leave behind.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
-    let text = match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text,
-    };
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Error::Usage(format!("cannot read {}: {error}", path.display()))
-    };
-    let text = text.map_err(|error| unreadable(&error))?;
-    let values = serde_json::Deserializer::from_slice(&text).into_iter();
-    let whole = values.take_while(|value| !value.as_ref().is_err_and(|error| error.is_eof()));
-    whole.collect::<Result<_, _>>().map_err(|error| unreadable(&error))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{experiment::SETS, *};
 
     /// The expected multiply-adds come from PyTorch, in `crates/models/tests/reference.json`.
     #[test]

@@ -26,14 +26,16 @@ pub fn run(python: &Path, networks: Vec<String>) -> Result<(), Error> {
         let output = command.arg(script).args(arguments).stderr(Stdio::inherit()).output();
         let output =
             output.map_err(|error| Error::Usage(format!("{}: {error}", python.display())))?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-            false => Err(Error::Training(format!("{arguments:?} ended with {}", output.status))),
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(Error::Training(format!("{arguments:?} ended with {}", output.status)))
         }
     };
-    let networks = match networks.is_empty() {
-        true => python(&["names"])?.lines().map(str::to_owned).collect(),
-        false => networks,
+    let networks = if networks.is_empty() {
+        python(&["names"])?.lines().map(str::to_owned).collect()
+    } else {
+        networks
     };
 
     println!("largest difference of logits, in standard deviations (allowed: {TOLERANCE:.0e})");
@@ -74,9 +76,10 @@ pub fn run(python: &Path, networks: Vec<String>) -> Result<(), Error> {
         }
         all_near &= differences.iter().all(|difference| *difference <= TOLERANCE);
     }
-    match all_near {
-        true => Ok(()),
-        false => Err(Error::Training("some logits differ from torchvision's".to_owned())),
+    if all_near {
+        Ok(())
+    } else {
+        Err(Error::Training("some logits differ from torchvision's".to_owned()))
     }
 }
 

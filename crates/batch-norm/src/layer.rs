@@ -7,22 +7,9 @@ use burn::{
 };
 
 use crate::{
-    ops::{self, BatchNormOps, Epilogue, Options},
+    ops::{self, BatchNormOps, Epilogue, Options, RunningVariance},
     reference,
 };
-
-/// Which variance of a batch updates the running variance.
-///
-/// Both describe the same batch of n values: the biased variance divides the sum of squares by n,
-/// the unbiased one by n - 1. They differ by 1/n of their value, which matters in prediction when n
-/// is small.
-#[derive(Config, Copy, Debug, PartialEq, Eq)]
-pub enum RunningVariance {
-    /// Divided by n, as in Burn and in the equations of the paper's algorithm 1.
-    Biased,
-    /// Divided by n - 1, as in PyTorch and in the paper's algorithm 2.
-    Unbiased,
-}
 
 /// What computes the layer.
 #[derive(Config, Copy, Debug, PartialEq, Eq)]
@@ -203,8 +190,8 @@ impl BatchNorm {
             momentum: self.momentum,
             running_variance: self.running_variance,
         };
-        let normalized = match self.has_kernels(&input, [&gamma, &beta], &epilogue) {
-            true => Dispatch::normalize(
+        let normalized = if self.has_kernels(&input, [&gamma, &beta], &epilogue) {
+            Dispatch::normalize(
                 input.into_dispatch(),
                 gamma.into_dispatch(),
                 beta.into_dispatch(),
@@ -212,16 +199,9 @@ impl BatchNorm {
                 running_var.into_dispatch(),
                 epilogue,
                 options,
-            ),
-            false => reference::normalize(
-                input,
-                gamma,
-                beta,
-                running_mean,
-                running_var,
-                epilogue,
-                options,
-            ),
+            )
+        } else {
+            reference::normalize(input, gamma, beta, running_mean, running_var, epilogue, options)
         };
         self.running_mean.update(Tensor::from_dispatch(normalized.running_mean));
         self.running_var.update(Tensor::from_dispatch(normalized.running_var));
@@ -238,18 +218,17 @@ impl BatchNorm {
         let mean = self.running_mean.value().to_device(&device).cast(dtype);
         let variance = self.running_var.value().to_device(&device).cast(dtype);
         let (gamma, beta) = (self.gamma.val().cast(dtype), self.beta.val().cast(dtype));
-        let output = match self.has_kernels(&input, [&gamma, &beta], &epilogue) {
-            true => {
-                let scale = gamma / (variance + self.epsilon).sqrt();
-                let shift = beta - mean * scale.clone();
-                Tensor::from_dispatch(Dispatch::scale_and_shift(
-                    input.into_dispatch(),
-                    scale.into_dispatch(),
-                    shift.into_dispatch(),
-                    epilogue,
-                ))
-            }
-            false => reference::predict(input, gamma, beta, mean, variance, epilogue, self.epsilon),
+        let output = if self.has_kernels(&input, [&gamma, &beta], &epilogue) {
+            let scale = gamma / (variance + self.epsilon).sqrt();
+            let shift = beta - mean * scale.clone();
+            Tensor::from_dispatch(Dispatch::scale_and_shift(
+                input.into_dispatch(),
+                scale.into_dispatch(),
+                shift.into_dispatch(),
+                epilogue,
+            ))
+        } else {
+            reference::predict(input, gamma, beta, mean, variance, epilogue, self.epsilon)
         };
         output.cast(stored)
     }

@@ -99,6 +99,12 @@
 //! `cargo xtask bench batch-norm` compares the kernels with Burn's operation and with a plain copy
 //! of the tensor; the script next to it measures PyTorch.
 //!
+//! ## The files
+//!
+//! `layer` is the module; it calls the operations in [`ops`], which each backend implements
+//! (`backends`): with the kernels in `gpu` or `cpu`, or with Burn's own operation (`reference`).
+//! `fold` merges a layer into the one before it.
+//!
 //! ## Example
 //!
 //! ```
@@ -124,13 +130,14 @@ mod backends;
 mod cpu;
 mod fold;
 #[cfg(feature = "_cube")]
-mod kernel;
+mod gpu;
 mod layer;
 pub mod ops;
 mod reference;
 
 pub use fold::{fold_into_convolution, fold_into_linear};
-pub use layer::{BatchNorm, BatchNormConfig, Implementation, RunningVariance};
+pub use layer::{BatchNorm, BatchNormConfig, Implementation};
+pub use ops::RunningVariance;
 
 #[cfg(test)]
 mod tests;

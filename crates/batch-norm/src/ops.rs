@@ -9,11 +9,23 @@ use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::{
     Backend, DispatchTensor, ExtensionType, TensorMetadata, backend_extension, tensor::FloatTensor,
 };
+use burn::config::Config;
 use burn::tensor::DType;
 #[cfg(any(feature = "_cpu", feature = "_cube"))]
 use burn::tensor::Shape;
 
-use crate::RunningVariance;
+/// Which variance of a batch updates the running variance.
+///
+/// Both describe the same batch of n values: the biased variance divides the sum of squares by n,
+/// the unbiased one by n - 1. They differ by 1/n of their value, which matters in prediction when n
+/// is small.
+#[derive(Config, Copy, Debug, PartialEq, Eq)]
+pub enum RunningVariance {
+    /// Divided by n, as in Burn and in the equations of the paper's algorithm 1.
+    Biased,
+    /// Divided by n - 1, as in PyTorch and in the paper's algorithm 2.
+    Unbiased,
+}
 
 /// What follows the normalization in the same pass over the values.
 #[derive(Clone, Debug, ExtensionType)]
@@ -230,9 +242,8 @@ fn gradients(
         [gamma, beta].map(Spec::from),
         [mean, inverse_std].map(Spec::from),
     );
-    let gradient = |wanted, of: &TensorSpec| match wanted {
-        true => GradientMetadata::Wanted(of.clone()),
-        false => GradientMetadata::Unwanted,
+    let gradient = |wanted, of: &TensorSpec| {
+        if wanted { GradientMetadata::Wanted(of.clone()) } else { GradientMetadata::Unwanted }
     };
     GradientsMetadata {
         input: gradient(options.input, input),

@@ -169,17 +169,19 @@ impl Kernels {
     ///
     /// If an image has no pixels.
     pub fn adaptive_avg_pool2d(self, layer: &AdaptiveAvgPool2d, images: Tensor<4>) -> Tensor<4> {
-        match self.covers(&images) {
-            true => pool(images, Pool::Adaptive(layer.output_size)),
-            false => layer.forward(images),
+        if self.covers(&images) {
+            pool(images, Pool::Adaptive(layer.output_size))
+        } else {
+            layer.forward(images)
         }
     }
 
     /// `1 / (1 + exp(-x))`, of a tensor of any shape.
     pub fn sigmoid<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self.covers(&x) {
-            true => Tensor::from_dispatch(Dispatch::logistic(x.into_dispatch())),
-            false => sigmoid(x),
+        if self.covers(&x) {
+            Tensor::from_dispatch(Dispatch::logistic(x.into_dispatch()))
+        } else {
+            sigmoid(x)
         }
     }
 

@@ -22,9 +22,10 @@ pub fn weighted_sum<const D: usize>([a, b]: [f64; 2], x: Tensor<D>, y: Tensor<D>
 
 /// The sum of the squares of all values, `[1]`. Tensors with gradients use Burn's operations.
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
-    match has_kernel(&x) {
-        true => Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch())),
-        false => x.square().sum(),
+    if has_kernel(&x) {
+        Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch()))
+    } else {
+        x.square().sum()
     }
 }
 

@@ -429,9 +429,10 @@ fn relu_and_residual_are_what_burn_makes_of_them() {
             let run = |kernels: Kernels, residual: bool| {
                 let images = made([3, 6, 9, 8], INPUT, &device).require_grad();
                 let other = made([3, 18, 7, 6], [31, 5, 89], &device).require_grad();
-                let output = match residual {
-                    true => kernels.conv2d_add_relu(&layer, images.clone(), other.clone()),
-                    false => kernels.conv2d_relu(&layer, images.clone()),
+                let output = if residual {
+                    kernels.conv2d_add_relu(&layer, images.clone(), other.clone())
+                } else {
+                    kernels.conv2d_relu(&layer, images.clone())
                 };
                 let gradient = made(output.dims(), OUTPUT_GRAD, &device);
                 let gradients = (output.clone() * gradient).backward();

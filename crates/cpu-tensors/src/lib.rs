@@ -4,6 +4,9 @@
 //! converts the tensors of either backend to slices and back, [`map_tasks`] divides the work among
 //! the threads, and [`collect`] creates the vector that the kernel writes.
 //!
+//! `flex` and `ndarray` know the two backends, `tensor` is what they have in common, `order` finds
+//! the order of a tensor's axes in memory, and `tasks` divides work.
+//!
 //! The features `flex` and `ndarray` choose the backends.
 
 #![warn(missing_docs)]

@@ -13,9 +13,10 @@ pub fn map_tasks<I: Send, R: Send>(
     task: impl Fn(usize, I) -> R + Sync,
 ) -> Vec<R> {
     let task = |(index, item)| task(index, item);
-    match elements < PARALLEL {
-        true => items.into_iter().enumerate().map(task).collect(),
-        false => items.into_par_iter().enumerate().map(task).collect(),
+    if elements < PARALLEL {
+        items.into_iter().enumerate().map(task).collect()
+    } else {
+        items.into_par_iter().enumerate().map(task).collect()
     }
 }
 

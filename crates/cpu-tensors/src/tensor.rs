@@ -30,9 +30,10 @@ pub trait CpuTensor<E>: Sized {
 
     /// The tensor without negative strides, as [`view`](Self::view) needs it: copied if it has one.
     fn into_readable(self) -> Self {
-        match has_negative(&self.dims(), &self.strides()) {
-            true => self.into_order(Order::ChannelsFirst),
-            false => self,
+        if has_negative(&self.dims(), &self.strides()) {
+            self.into_order(Order::ChannelsFirst)
+        } else {
+            self
         }
     }
 
@@ -82,12 +83,11 @@ pub(crate) fn extent(dims: &[usize], strides: &[isize]) -> (usize, Vec<isize>) {
     assert!(!has_negative(dims, strides), "a tensor of strides {strides:?} has no view");
     // The stride of an axis of one element is never used, but may be negative.
     let strides: Vec<_> = strides.iter().map(|&stride| stride.max(0)).collect();
-    let length = match dims.contains(&0) {
-        true => 0,
-        false => {
-            let axes = dims.iter().zip(&strides);
-            1 + axes.map(|(&size, &stride)| (size - 1) * stride as usize).sum::<usize>()
-        }
+    let length = if dims.contains(&0) {
+        0
+    } else {
+        let axes = dims.iter().zip(&strides);
+        1 + axes.map(|(&size, &stride)| (size - 1) * stride as usize).sum::<usize>()
     };
     (length, strides)
 }

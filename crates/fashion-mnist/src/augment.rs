@@ -518,12 +518,11 @@ mod tests {
                         let inside =
                             rows.contains(&(pixel / SIDE)) && columns.contains(&(pixel % SIDE));
                         let place = index * PIXELS + pixel;
-                        match inside {
-                            true => {
-                                let error = (erased[place] - mean).abs();
-                                assert!(error < 1e-6, "{name}: {}, not {mean}", erased[place]);
-                            }
-                            false => assert_eq!(erased[place], plain[place], "{name}"),
+                        if inside {
+                            let error = (erased[place] - mean).abs();
+                            assert!(error < 1e-6, "{name}: {}, not {mean}", erased[place]);
+                        } else {
+                            assert_eq!(erased[place], plain[place], "{name}")
                         }
                     }
                 }

@@ -1,6 +1,9 @@
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
-use crate::{files::Origin, idx::IdxError};
+use crate::idx::IdxError;
+
+/// Environment variable that names the directory of the files.
+pub(crate) const DIR_VARIABLE: &str = "FASHION_MNIST_DIR";
 
 /// The web page with the files.
 const HOMEPAGE: &str = "https://github.com/zalandoresearch/fashion-mnist";
@@ -145,4 +148,25 @@ fn how_to_add(origin: Origin) -> String {
         Origin::Argument | Origin::Environment => "",
     };
     format!("{why}Put the files from {HOMEPAGE} there, packed (.gz) or unpacked")
+}
+
+/// Who chose a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The caller.
+    Argument,
+    /// The environment variable `FASHION_MNIST_DIR`.
+    Environment,
+    /// Nobody: it is the default, `fashion-mnist` in the user's cache directory.
+    Cache,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument => f.write_str("the directory given"),
+            Self::Environment => write!(f, "named by {DIR_VARIABLE}"),
+            Self::Cache => f.write_str("the cache directory"),
+        }
+    }
 }

@@ -36,6 +36,10 @@
 //!   the batch for the last two, so that a repeated run has the same images on every machine.
 //! - **Synthetic data.** [`FashionMnist::synthetic`] draws images for machines without the files.
 //!   They are not Fashion-MNIST, and their displayed source says so.
+//!
+//! `files` finds, downloads and checks the files, `idx` reads their format, `synthetic` draws images
+//! in their place; `images` holds them, `dataset` their splits; `batches` makes batches, and `augment`
+//! changes them.
 
 #![warn(missing_docs)]
 
@@ -46,12 +50,16 @@ mod dataset;
 mod error;
 mod files;
 mod idx;
+mod images;
+mod normalization;
 mod synthetic;
 
 pub use augment::Augment;
-pub use batches::{Batch, BatchLoader, Batches, Mix, Normalization};
+pub use batches::{Batch, BatchLoader, Batches, Mix};
 pub use class::{Class, Split};
-pub use dataset::{FashionMnist, Images, Item, PIXELS, SIDE, Source};
-pub use error::{Error, Fault};
-pub use files::{Files, Origin, RawData};
+pub use dataset::{FashionMnist, Source};
+pub use error::{Error, Fault, Origin};
+pub use files::{Files, RawData};
 pub use idx::IdxError;
+pub use images::{Images, Item, PIXELS, SIDE};
+pub use normalization::Normalization;

@@ -2,7 +2,6 @@
 //! `cargo run --example classify -- resnet50.pth photo.jpg`.
 
 use burn::tensor::{Device, activation::softmax};
-use image::imageops::FilterType;
 use models::{Architecture, ConvNet, ResNetConfig, imagenet};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,8 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
     let network = ResNetConfig::resnet50().init(&device).load(weights)?.prepare_for_prediction();
 
-    let side = imagenet::SIDE as u32;
-    let photo = image::open(photo)?.resize_to_fill(side, side, FilterType::Triangle).to_rgb8();
+    let photo = imagenet::center_crop(&image::open(photo)?.to_rgb8(), imagenet::SIDE as u32);
     let shape = [1, imagenet::SIDE, imagenet::SIDE];
     let images = imagenet::images(Architecture::ResNet50, photo.into_raw(), shape, &device);
 

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let training = device.clone().autodiff();
 
     // The weights are for color images and 1000 classes, the network for grayscale images and 10.
-    let options = LoadOptions::default().with_grey_images().with_new_classifier();
+    let options = LoadOptions::default().with_grayscale().with_new_classifier();
     let config = ResNetConfig::resnet18().with_channels(1).with_classes(10);
     let network = config.init(&training).load_with(path, options)?;
     let mut network = network.freeze(); // no gradients, fixed running means and variances

@@ -45,7 +45,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, Listing,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{EPSILON, Layers, average_to, window},
     conv_net::{assert_takes, at_least},
     init::PYTORCH,
@@ -170,9 +170,12 @@ impl ConvNet for AlexNet {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = self.kernels.adaptive_avg_pool2d(&self.grid, self.features(images));
         let x = x.flatten(1, 3); // [b, 6400], imagenet: 9216
-        let hidden = |layer: &Linear, x| match self.dropout_first {
-            true => relu(layer.forward(self.dropout.forward(x))),
-            false => self.dropout.forward(relu(layer.forward(x))),
+        let hidden = |layer: &Linear, x| {
+            if self.dropout_first {
+                relu(layer.forward(self.dropout.forward(x)))
+            } else {
+                self.dropout.forward(relu(layer.forward(x)))
+            }
         };
         let x = hidden(&self.fc6, x); // [b, 4096]
         let x = hidden(&self.fc7, x); // [b, 4096]
@@ -217,7 +220,9 @@ impl ConvNet for AlexNet {
         trace.linear("fc7", &self.fc7);
         trace.linear("fc8", &self.fc8);
     }
+}
 
+impl LayerNames for AlexNet {
     fn torchvision_name(&self, layer: &str) -> String {
         let name = match layer {
             "conv1" => "features.0",
@@ -254,9 +259,5 @@ impl ConvNet for AlexNet {
 
     fn classifier(&self) -> &'static [&'static str] {
         &["classifier.6"]
-    }
-
-    fn prepare_for_prediction(self) -> Self {
-        self.valid()
     }
 }

@@ -1,27 +1,18 @@
 use std::{fmt, path::Path};
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{ModuleVisitor, Param},
     tensor::Tensor,
 };
 
 use crate::{
-    LoadOptions, Metadata, WeightsError,
+    layer_names::LayerNames,
     summary::{Summary, Trace},
-    weights,
+    weights::{self, LoadOptions, Metadata, WeightsError},
 };
 
-/// One of the PyTorch listings of a network in [Dive into Deep Learning](https://d2l.ai).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// A bare `nn.Sequential`: the notes, and the book up to its version 0.17.
-    Sequential,
-    /// The `net` of a class: the book since its version 1.0.
-    Class,
-}
-
 /// A network of this crate.
-pub trait ConvNet: Module {
+pub trait ConvNet: LayerNames {
     /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
     ///
     /// # Panics
@@ -58,32 +49,13 @@ pub trait ConvNet: Module {
     /// in this module.
     fn trace(&self, trace: &mut Trace);
 
-    /// Returns torchvision's name of the layer at this path of the module. For networks that
-    /// torchvision does not have, it is the name that a PyTorch program would use.
-    fn torchvision_name(&self, layer: &str) -> String;
-
-    /// Returns the name, in a listing of Dive into Deep Learning, of the layer at this path of the
-    /// module: its position, such as `4` or, inside a block, `0.2`; inside the book's classes
-    /// `Inception`, `Residual` and `DenseBlock`, the name of its attribute. The prefix `net.` of a
-    /// class is omitted. `None` if the book does not have the network.
-    fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {
-        let _ = (layer, listing);
-        None
-    }
-
-    /// The layers whose shape depends on the number of classes, with torchvision's names.
-    fn classifier(&self) -> &'static [&'static str];
-
     /// Returns the same network for prediction only: without gradients, and with each batch
     /// normalization folded into the convolution before it. The logits are the same, up to
     /// rounding. Save the weights before this call: the weights of a folded network do not fit the
-    /// original network. (Those of a folded VGG fit the VGG without batch normalization.)
-    fn prepare_for_prediction(self) -> Self;
-
-    /// Prefixes of the names of layers that a file may contain although the network does not have
-    /// them.
-    fn optional(&self) -> &'static [&'static str] {
-        &[]
+    /// original network. (Those of a folded VGG fit the VGG without batch normalization.) The
+    /// default is for networks without batch normalization, and folds nothing.
+    fn prepare_for_prediction(self) -> Self {
+        self.valid()
     }
 
     /// Returns the layers, with their outputs, parameters and multiply-adds, for an image of
@@ -143,7 +115,7 @@ pub trait ConvNet: Module {
 
     /// Returns the network with the weights of a file: PyTorch (`.pth`, `.pt`), `.safetensors`, or
     /// Burn's `.bpk`. In the first two, layers have torchvision's names or those of a
-    /// [listing](Self::d2l_name) of Dive into Deep Learning. No content of a file is ever executed.
+    /// [listing](LayerNames::d2l_name) of Dive into Deep Learning. No content of a file is ever executed.
     /// Clones of the network do not change.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, Listing,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_IN, PYTORCH},
@@ -197,16 +197,15 @@ impl DenseNetConfig {
             kernels: self.kernels,
             device,
         };
-        let conv0 = match self.small_stem {
-            true => ConvNorm {
+        let conv0 = if self.small_stem {
+            ConvNorm {
                 conv: layers.conv([self.channels, self.stem], window(3).padding(1)),
                 bn: None,
                 kernels: self.kernels,
-            },
-            false => {
-                let wide = window(7).stride(2).padding(3);
-                layers.conv_norm([self.channels, self.stem], wide)
             }
+        } else {
+            let wide = window(7).stride(2).padding(3);
+            layers.conv_norm([self.channels, self.stem], wide)
         };
 
         let (mut blocks, mut transitions) = (Vec::new(), Vec::new());
@@ -349,6 +348,17 @@ impl ConvNet for DenseNet {
         trace.linear("classifier", &self.classifier);
     }
 
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        Self {
+            conv0: network.conv0.fold(),
+            blocks: fold_all(network.blocks, |block| fold_all(block, DenseLayer::fold)),
+            ..network
+        }
+    }
+}
+
+impl LayerNames for DenseNet {
     fn torchvision_name(&self, layer: &str) -> String {
         let parts: Vec<&str> = layer.split('.').collect();
         let after = |number: &str| number.parse::<usize>().map_or(0, |number| number + 1);
@@ -406,14 +416,5 @@ impl ConvNet for DenseNet {
 
     fn classifier(&self) -> &'static [&'static str] {
         &["classifier"]
-    }
-
-    fn prepare_for_prediction(self) -> Self {
-        let network = self.valid();
-        Self {
-            conv0: network.conv0.fold(),
-            blocks: fold_all(network.blocks, |block| fold_all(block, DenseLayer::fold)),
-            ..network
-        }
     }
 }

@@ -59,7 +59,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, Listing,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{ConvNorm, Layers, average_to, window},
     conv_net::{assert_takes, at_least},
     init::NORMAL,
@@ -203,9 +203,12 @@ impl GoogLeNetConfig {
             let inputs = std::mem::replace(&mut channels, one + three + five + pooled);
             self.inception(&layers, inputs, widths)
         };
-        let half = |size| match self.torchvision {
-            true => window(size).stride(2).round_up(true).max_pool(),
-            false => window(3).stride(2).padding(1).max_pool(),
+        let half = |size| {
+            if self.torchvision {
+                window(size).stride(2).round_up(true).max_pool()
+            } else {
+                window(3).stride(2).padding(1).max_pool()
+            }
         };
         let auxiliary = |inputs| self.auxiliary.then(|| self.auxiliary_head(&layers, inputs));
         GoogLeNet {
@@ -234,10 +237,8 @@ impl GoogLeNetConfig {
 
     fn inception(&self, layers: &Layers, inputs: usize, widths: Widths) -> Inception {
         let (one, [before_three, three], [before_five, five], pooled) = widths;
-        let five_by_five = match self.torchvision {
-            true => window(3).padding(1),
-            false => window(5).padding(2),
-        };
+        let five_by_five =
+            if self.torchvision { window(3).padding(1) } else { window(5).padding(2) };
         Inception {
             branch1: layers.conv_norm([inputs, one], window(1)),
             branch2: [
@@ -419,6 +420,29 @@ impl ConvNet for GoogLeNet {
         trace.linear("fc", &self.fc);
     }
 
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        Self {
+            conv1: network.conv1.fold(),
+            conv2: network.conv2.fold(),
+            conv3: network.conv3.fold(),
+            inception3a: network.inception3a.fold(),
+            inception3b: network.inception3b.fold(),
+            inception4a: network.inception4a.fold(),
+            inception4b: network.inception4b.fold(),
+            inception4c: network.inception4c.fold(),
+            inception4d: network.inception4d.fold(),
+            inception4e: network.inception4e.fold(),
+            inception5a: network.inception5a.fold(),
+            inception5b: network.inception5b.fold(),
+            aux1: None,
+            aux2: None,
+            ..network
+        }
+    }
+}
+
+impl LayerNames for GoogLeNet {
     fn torchvision_name(&self, layer: &str) -> String {
         match layer.rsplit_once('.') {
             Some((inception, "pool")) => format!("{inception}.branch4.0"),
@@ -462,27 +486,6 @@ impl ConvNet for GoogLeNet {
 
     fn classifier(&self) -> &'static [&'static str] {
         &["fc", "aux1.fc2", "aux2.fc2"]
-    }
-
-    fn prepare_for_prediction(self) -> Self {
-        let network = self.valid();
-        Self {
-            conv1: network.conv1.fold(),
-            conv2: network.conv2.fold(),
-            conv3: network.conv3.fold(),
-            inception3a: network.inception3a.fold(),
-            inception3b: network.inception3b.fold(),
-            inception4a: network.inception4a.fold(),
-            inception4b: network.inception4b.fold(),
-            inception4c: network.inception4c.fold(),
-            inception4d: network.inception4d.fold(),
-            inception4e: network.inception4e.fold(),
-            inception5a: network.inception5a.fold(),
-            inception5b: network.inception5b.fold(),
-            aux1: None,
-            aux2: None,
-            ..network
-        }
     }
 
     /// torchvision's published weights contain the auxiliary classifiers.

@@ -14,6 +14,23 @@ pub fn classes() -> impl ExactSizeIterator<Item = &'static str> {
     (0..1000).map(move |_| lines.next().unwrap_or_default())
 }
 
+/// Scales and crops a photo as torchvision does to evaluate its weights (`V1`): the shorter side is
+/// scaled to 256 pixels, then the center of [`SIDE`] x [`SIDE`] pixels is cut out. For another
+/// `side`, the shorter side is scaled in proportion.
+#[cfg(feature = "image")]
+pub fn center_crop(photo: &image::RgbImage, side: u32) -> image::RgbImage {
+    use image::imageops::{FilterType, crop_imm, resize};
+
+    let shorter = side * 8 / 7;
+    let (width, height) = photo.dimensions();
+    let scale = |length: u32| length * shorter / width.min(height);
+    let (width, height) = (scale(width), scale(height));
+    let photo = resize(photo, width, height, FilterType::Triangle);
+    // Python rounds halves to even.
+    let middle = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
+    crop_imm(&photo, middle(width), middle(height), side, side).to_image()
+}
+
 /// Converts RGB pixels from 0 to 255, `[batch, height, width, 3]`, to images `[batch, 3, height,
 /// width]`, normalized as torchvision's weights of this architecture expect.
 ///

@@ -47,9 +47,10 @@ impl Initialization {
     pub(crate) fn conv2d(&self, config: Conv2dConfig, device: &Device) -> Conv2d {
         let fresh = config.clone().with_initializer(self.convolution.clone());
         let weight = fresh.with_bias(false).init(device).weight;
-        let biases = match self.zero_biases {
-            true => config.with_initializer(Initializer::Zeros),
-            false => config.with_initializer(PYTORCH),
+        let biases = if self.zero_biases {
+            config.with_initializer(Initializer::Zeros)
+        } else {
+            config.with_initializer(PYTORCH)
         };
         Conv2d { weight, ..biases.init(device) }
     }
@@ -58,9 +59,10 @@ impl Initialization {
         let config = LinearConfig::new(inputs, outputs);
         let fresh = config.clone().with_initializer(self.linear.clone());
         let weight = fresh.with_bias(false).init(device).weight;
-        let biases = match self.zero_biases {
-            true => config.with_initializer(Initializer::Zeros),
-            false => config.with_initializer(PYTORCH),
+        let biases = if self.zero_biases {
+            config.with_initializer(Initializer::Zeros)
+        } else {
+            config.with_initializer(PYTORCH)
         };
         Linear { weight, ..biases.init(device) }
     }

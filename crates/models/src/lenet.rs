@@ -34,7 +34,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, Listing,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{EPSILON, Layers, window},
     conv_net::{assert_takes, exactly},
     summary::Trace,
@@ -194,30 +194,6 @@ impl ConvNet for LeNet {
         trace.linear("fc3", &self.fc3);
     }
 
-    fn torchvision_name(&self, layer: &str) -> String {
-        layer.to_owned()
-    }
-
-    fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
-        let [plain, normalized] = match layer {
-            "conv1" => ["0", "0"],
-            "bn1" => ["", "1"],
-            "conv2" => ["3", "4"],
-            "bn2" => ["", "5"],
-            "fc1" => ["7", "9"],
-            "bn3" => ["", "10"],
-            "fc2" => ["9", "12"],
-            "bn4" => ["", "13"],
-            "fc3" => ["11", "15"],
-            _ => return None,
-        };
-        Some(if self.bn1.is_some() { normalized } else { plain }.to_owned())
-    }
-
-    fn classifier(&self) -> &'static [&'static str] {
-        &["fc3"]
-    }
-
     fn prepare_for_prediction(self) -> Self {
         let network = self.valid();
         let conv = |conv: Conv2d, norm: Option<BatchNorm>| match norm {
@@ -239,5 +215,27 @@ impl ConvNet for LeNet {
             bn4: None,
             ..network
         }
+    }
+}
+
+impl LayerNames for LeNet {
+    fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
+        let [plain, normalized] = match layer {
+            "conv1" => ["0", "0"],
+            "bn1" => ["", "1"],
+            "conv2" => ["3", "4"],
+            "bn2" => ["", "5"],
+            "fc1" => ["7", "9"],
+            "bn3" => ["", "10"],
+            "fc2" => ["9", "12"],
+            "bn4" => ["", "13"],
+            "fc3" => ["11", "15"],
+            _ => return None,
+        };
+        Some(if self.bn1.is_some() { normalized } else { plain }.to_owned())
+    }
+
+    fn classifier(&self) -> &'static [&'static str] {
+        &["fc3"]
     }
 }

@@ -38,6 +38,16 @@
 //! If the user of a program chooses the network, the program can use [`Architecture`] for its name
 //! and [`Network`] for the module.
 //!
+//! ## The files
+//!
+//! `networks` is the table of all networks, and `network` makes [`Architecture`], [`Network`] and
+//! [`NetworkConfig`] from it. A network's file uses `blocks` (convolution with batch normalization,
+//! pools), `init` (how weights are drawn) and [`Kernels`] of the `convolution` crate, and implements
+//! [`ConvNet`] (`conv_net`) and [`LayerNames`] (`layer_names`). [`summary`] lists layers, `weights` reads and writes files,
+//! [`imagenet`] prepares photos.
+//!
+//! ## Backends
+//!
 //! No backend is enabled by default: enable the feature of this crate, or of `burn`, with the name
 //! of your backend (`wgpu`, `vulkan`, `metal`, `cuda`, `rocm`, `flex`, `ndarray`).
 
@@ -51,6 +61,7 @@ pub mod densenet;
 pub mod googlenet;
 pub mod imagenet;
 mod init;
+mod layer_names;
 pub mod lenet;
 mod network;
 mod networks;
@@ -63,20 +74,13 @@ pub mod wide_resnet;
 
 pub use convolution::Kernels;
 
-pub use alexnet::{AlexNet, AlexNetConfig};
 pub use architecture::{NoSuchPreset, Preset, UnknownName};
 pub use blocks::ConvNorm;
-pub use conv_net::{ConvNet, ImageError, Listing};
-pub use densenet::{DenseNet, DenseNetConfig};
-pub use googlenet::{GoogLeNet, GoogLeNetConfig};
+pub use conv_net::{ConvNet, ImageError};
 pub use init::Initialization;
-pub use lenet::{LeNet, LeNetConfig};
-pub use networks::{Architecture, Network, NetworkConfig};
-pub use nin::{Nin, NinConfig};
-pub use resnet::{ResNet, ResNetConfig};
-pub use vgg::{Vgg, VggConfig};
+pub use layer_names::{LayerNames, Listing};
+pub use networks::*;
 pub use weights::{Hint, LoadOptions, Metadata, Mismatch, WeightsError, read_metadata};
-pub use wide_resnet::{WideResNet, WideResNetConfig};
 
 #[cfg(test)]
 mod tests;

@@ -3,15 +3,17 @@
 /// Makes [`Architecture`](crate::Architecture), [`Network`](crate::Network) and
 /// [`NetworkConfig`](crate::NetworkConfig) from the table of all networks.
 macro_rules! networks {
-    ($($family:ident($config:ident) {$(
+    ($($module:ident: $family:ident($config:ident) {$(
         $variant:ident $name:literal $about:literal:
             $($preset:ident $image:tt $make:ident($($argument:tt)*)),+;
     )+})+) => {
         use burn::{config::Config, module::Module, tensor::{Device, Tensor}};
 
         use $crate::{
-            ConvNet, ImageError, Kernels, Listing, NoSuchPreset, Preset, summary::Trace,
+            ConvNet, ImageError, Kernels, LayerNames, Listing, NoSuchPreset, Preset, summary::Trace,
         };
+
+        $(pub use $crate::$module::{$family, $config};)+
 
         /// The name of a network: each network of this crate, once, spelled as in torchvision if it
         /// is there.
@@ -147,6 +149,14 @@ macro_rules! networks {
                 }
             }
 
+            fn prepare_for_prediction(self) -> Self {
+                match self {
+                    $(Self::$family(network) => Self::$family(network.prepare_for_prediction()),)+
+                }
+            }
+        }
+
+        impl LayerNames for Network {
             fn torchvision_name(&self, layer: &str) -> String {
                 match self {
                     $(Self::$family(network) => network.torchvision_name(layer),)+
@@ -162,12 +172,6 @@ macro_rules! networks {
             fn classifier(&self) -> &'static [&'static str] {
                 match self {
                     $(Self::$family(network) => network.classifier(),)+
-                }
-            }
-
-            fn prepare_for_prediction(self) -> Self {
-                match self {
-                    $(Self::$family(network) => Self::$family(network.prepare_for_prediction()),)+
                 }
             }
 

@@ -1,25 +1,21 @@
 //! All networks of this crate, in one table.
 //!
 //! [`Architecture`], [`Network`] and [`NetworkConfig`] are made from it, and everything that lists
-//! networks: the program's names and commands, and the tests over all networks. To add a network, write its file and add
-//! it here: the module and its config, and for each variant its name and its presets, with the
-//! `[channels, height, width]` of the images.
+//! networks: the program's names and commands, and the tests over all networks. To add a network,
+//! write its file, name it in `lib.rs`, and add it here: its file, module and config, and for each
+//! variant its name and its presets, with the `[channels, height, width]` of the images.
 
-use crate::{
-    AlexNet, AlexNetConfig, DenseNet, DenseNetConfig, GoogLeNet, GoogLeNetConfig, LeNet,
-    LeNetConfig, Nin, NinConfig, ResNet, ResNetConfig, Vgg, VggConfig, WideResNet,
-    WideResNetConfig, network::networks,
-};
+use crate::network::networks;
 
 networks! {
-    LeNet(LeNetConfig) {
+    lenet: LeNet(LeNetConfig) {
         LeNet "lenet" "LeNet-5.": D2l [1, 28, 28] lenet();
         LeNetBn "lenet_bn" "LeNet-5 with batch normalization.": D2l [1, 28, 28] lenet_bn();
     }
-    AlexNet(AlexNetConfig) {
+    alexnet: AlexNet(AlexNetConfig) {
         AlexNet "alexnet" "AlexNet.": D2l [1, 224, 224] d2l(), Imagenet [3, 224, 224] imagenet();
     }
-    Vgg(VggConfig) {
+    vgg: Vgg(VggConfig) {
         Vgg11 "vgg11" "VGG with 11 layers.":
             D2l [1, 224, 224] d2l(), Imagenet [3, 224, 224] vgg11(false);
         Vgg11Bn "vgg11_bn" "VGG with 11 layers and batch normalization.":
@@ -34,14 +30,14 @@ networks! {
         Vgg19Bn "vgg19_bn" "VGG with 19 layers and batch normalization.":
             Imagenet [3, 224, 224] vgg19(true);
     }
-    Nin(NinConfig) {
+    nin: Nin(NinConfig) {
         Nin "nin" "Network in network.": D2l [1, 224, 224] d2l(), Imagenet [3, 224, 224] imagenet();
     }
-    GoogLeNet(GoogLeNetConfig) {
+    googlenet: GoogLeNet(GoogLeNetConfig) {
         GoogLeNet "googlenet" "GoogLeNet.":
             D2l [1, 96, 96] d2l(), Imagenet [3, 224, 224] imagenet();
     }
-    ResNet(ResNetConfig) {
+    resnet: ResNet(ResNetConfig) {
         ResNet18 "resnet18" "ResNet with 18 layers.":
             D2l [1, 96, 96] d2l(), Imagenet [3, 224, 224] resnet18(), Small [1, 28, 28] resnet18_small();
         ResNet34 "resnet34" "ResNet with 34 layers.": Imagenet [3, 224, 224] resnet34();
@@ -49,12 +45,12 @@ networks! {
         ResNet101 "resnet101" "ResNet with 101 layers, with bottlenecks.": Imagenet [3, 224, 224] resnet101();
         ResNet152 "resnet152" "ResNet with 152 layers, with bottlenecks.": Imagenet [3, 224, 224] resnet152();
     }
-    WideResNet(WideResNetConfig) {
+    wide_resnet: WideResNet(WideResNetConfig) {
         Wrn16_4 "wrn_16_4" "Wide residual network with 16 layers, 4 times as wide.": Small [1, 28, 28] wrn_16_4();
         Wrn28_10 "wrn_28_10" "Wide residual network with 28 layers, 10 times as wide.": Small [1, 28, 28] wrn_28_10();
         Wrn40_4 "wrn_40_4" "Wide residual network with 40 layers, 4 times as wide.": Small [1, 28, 28] wrn_40_4();
     }
-    DenseNet(DenseNetConfig) {
+    densenet: DenseNet(DenseNetConfig) {
         DenseNet "densenet" "The notes' DenseNet.": D2l [1, 96, 96] d2l();
         DenseNetBc "densenet_bc" "DenseNet-BC with growth rate 12 and 100 layers.": Small [1, 28, 28] densenet_bc();
         DenseNet121 "densenet121" "DenseNet with 121 layers.": Imagenet [3, 224, 224] densenet121();

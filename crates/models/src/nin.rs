@@ -43,7 +43,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, Listing,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{EPSILON, Layers, Window, average_to, window},
     conv_net::{assert_takes, at_least},
     init::HE_FAN_IN,
@@ -214,11 +214,9 @@ impl ConvNet for Nin {
         self.block4.trace("block4", trace);
         trace.average_to("average", &self.average);
     }
+}
 
-    fn torchvision_name(&self, layer: &str) -> String {
-        layer.to_owned()
-    }
-
+impl LayerNames for Nin {
     /// Blocks of three convolutions, each followed by a ReLU, with pools and dropout between them.
     fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
         let (block, conv) = layer.split_once('.')?;
@@ -239,13 +237,10 @@ impl ConvNet for Nin {
     fn classifier(&self) -> &'static [&'static str] {
         let shapes = [&self.block4.pointwise1, &self.block4.pointwise2]
             .map(|pointwise| pointwise.weight.lazy_shape()[0]);
-        match shapes[0] == shapes[1] {
-            true => &["block4.conv", "block4.pointwise1", "block4.pointwise2"],
-            false => &["block4.pointwise2"],
+        if shapes[0] == shapes[1] {
+            &["block4.conv", "block4.pointwise1", "block4.pointwise2"]
+        } else {
+            &["block4.pointwise2"]
         }
-    }
-
-    fn prepare_for_prediction(self) -> Self {
-        self.valid()
     }
 }

@@ -60,7 +60,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, Listing,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, PYTORCH},
@@ -198,10 +198,8 @@ impl ResNetConfig {
             kernels: self.kernels,
             device,
         };
-        let stem = match self.small_stem {
-            true => window(3).padding(1),
-            false => window(7).stride(2).padding(3),
-        };
+        let stem =
+            if self.small_stem { window(3).padding(1) } else { window(7).stride(2).padding(3) };
         let mut channels = self.width;
         let mut stage = |number: usize| {
             let width = self.width << number;
@@ -357,6 +355,20 @@ impl ConvNet for ResNet {
         trace.linear("fc", &self.fc);
     }
 
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        Self {
+            conv1: network.conv1.fold(),
+            layer1: fold_all(network.layer1, Block::fold),
+            layer2: fold_all(network.layer2, Block::fold),
+            layer3: fold_all(network.layer3, Block::fold),
+            layer4: fold_all(network.layer4, Block::fold),
+            ..network
+        }
+    }
+}
+
+impl LayerNames for ResNet {
     /// In torchvision, convolutions and their normalizations are separate fields, such as `conv1`
     /// and `bn1`; in a shortcut they are `0` and `1`.
     fn torchvision_name(&self, layer: &str) -> String {
@@ -398,17 +410,5 @@ impl ConvNet for ResNet {
 
     fn classifier(&self) -> &'static [&'static str] {
         &["fc"]
-    }
-
-    fn prepare_for_prediction(self) -> Self {
-        let network = self.valid();
-        Self {
-            conv1: network.conv1.fold(),
-            layer1: fold_all(network.layer1, Block::fold),
-            layer2: fold_all(network.layer2, Block::fold),
-            layer3: fold_all(network.layer3, Block::fold),
-            layer4: fold_all(network.layer4, Block::fold),
-            ..network
-        }
     }
 }

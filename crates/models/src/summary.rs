@@ -177,10 +177,7 @@ impl Trace {
             let room = (length + 2 * padding).saturating_sub(kernel);
             let steps = if ceil { room.div_ceil(stride) } else { room / stride };
             // A window that starts in the padding after the image does not count.
-            match ceil && steps * stride >= length + padding {
-                true => steps,
-                false => steps + 1,
-            }
+            if ceil && steps * stride >= length + padding { steps } else { steps + 1 }
         };
         self.shape = [channels, along(0), along(1)];
     }

@@ -307,9 +307,10 @@ fn the_reference_implementation_predicts_the_same() {
 fn without_dropout(config: NetworkConfig) -> NetworkConfig {
     fn clear(value: &mut serde_json::Value) {
         for (key, value) in value.as_object_mut().into_iter().flatten() {
-            match key.contains("dropout") && value.is_number() {
-                true => *value = 0.0.into(),
-                false => clear(value),
+            if key.contains("dropout") && value.is_number() {
+                *value = 0.0.into()
+            } else {
+                clear(value)
             }
         }
     }

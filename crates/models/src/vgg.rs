@@ -44,7 +44,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, Listing,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, NORMAL},
@@ -246,6 +246,14 @@ impl ConvNet for Vgg {
         trace.linear("fc8", &self.fc8);
     }
 
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        let stages = fold_all(network.stages, |stage| fold_all(stage, ConvNorm::fold));
+        Self { stages, ..network }
+    }
+}
+
+impl LayerNames for Vgg {
     /// torchvision numbers the layers, including ReLUs and pools.
     fn torchvision_name(&self, layer: &str) -> String {
         let mut number = 0;
@@ -290,11 +298,5 @@ impl ConvNet for Vgg {
 
     fn classifier(&self) -> &'static [&'static str] {
         if self.fc6.is_some() { &["classifier.6"] } else { &["classifier"] }
-    }
-
-    fn prepare_for_prediction(self) -> Self {
-        let network = self.valid();
-        let stages = fold_all(network.stages, |stage| fold_all(stage, ConvNorm::fold));
-        Self { stages, ..network }
     }
 }

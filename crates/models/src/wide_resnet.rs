@@ -41,7 +41,7 @@ use burn::{
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels,
+    ConvNet, ImageError, Initialization, Kernels, LayerNames,
     blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, PYTORCH},
@@ -262,6 +262,18 @@ impl ConvNet for WideResNet {
         trace.linear("fc", &self.fc);
     }
 
+    fn prepare_for_prediction(self) -> Self {
+        let network = self.valid();
+        Self {
+            group1: fold_all(network.group1, WideBlock::fold),
+            group2: fold_all(network.group2, WideBlock::fold),
+            group3: fold_all(network.group3, WideBlock::fold),
+            ..network
+        }
+    }
+}
+
+impl LayerNames for WideResNet {
     fn torchvision_name(&self, layer: &str) -> String {
         match layer.rsplit_once('.') {
             Some((convolution, "conv")) => convolution.to_owned(),
@@ -272,15 +284,5 @@ impl ConvNet for WideResNet {
 
     fn classifier(&self) -> &'static [&'static str] {
         &["fc"]
-    }
-
-    fn prepare_for_prediction(self) -> Self {
-        let network = self.valid();
-        Self {
-            group1: fold_all(network.group1, WideBlock::fold),
-            group2: fold_all(network.group2, WideBlock::fold),
-            group3: fold_all(network.group3, WideBlock::fold),
-            ..network
-        }
     }
 }

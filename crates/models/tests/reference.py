@@ -510,7 +510,7 @@ PARAMETERS = {
 }
 
 # The numbers in the papers, which count with three channels.
-PARAMETERS_IN_COLOUR = {
+PARAMETERS_IN_COLOR = {
     "small/densenet_bc": 769_162,
     "small/wrn_16_4": 2_748_890,
     "small/wrn_28_10": 36_479_194,
@@ -596,9 +596,9 @@ def reference(key):
     whole = built(builder, channels, classes)
     parameters = count_parameters(whole)
     assert parameters == PARAMETERS.get(key, parameters), (key, parameters)
-    if key in PARAMETERS_IN_COLOUR:
-        in_colour = count_parameters(built(builder, 3, classes))
-        assert in_colour == PARAMETERS_IN_COLOUR[key], (key, in_colour)
+    if key in PARAMETERS_IN_COLOR:
+        in_color = count_parameters(built(builder, 3, classes))
+        assert in_color == PARAMETERS_IN_COLOR[key], (key, in_color)
     layers, macs = trace(whole, torch.empty(1, channels, side, side, device="meta"))
     if preset == "imagenet" and name != "nin":
         published = 1e9 * models.get_model_weights(name).DEFAULT.meta["_ops"]

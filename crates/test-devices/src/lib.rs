@@ -52,10 +52,7 @@ pub fn wgpu() -> Option<Device> {
     static ADAPTER: LazyLock<Result<Device, &str>> = LazyLock::new(|| {
         let devices = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec();
         let first = devices.into_iter().next().ok_or("no wgpu adapter")?;
-        match is_opengl() {
-            true => Err("no wgpu adapter except with OpenGL"),
-            false => Ok(first),
-        }
+        if is_opengl() { Err("no wgpu adapter except with OpenGL") } else { Ok(first) }
     });
 
     match &*ADAPTER {

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Config, Error, record::RunResult};
+use crate::{Config, Error, run::record::RunResult};
 
 /// Longer names of runs are truncated: file systems allow 255 bytes, and Windows 260 for the whole
 /// path.
@@ -357,7 +357,7 @@ mod tests {
     fn names_are_valid_on_every_file_system() {
         let long = format!("a={0}x,{0}y", "z".repeat(300));
         let odd = [
-            r#"initial.weights="C:\w*?.pth","../a/b|c<d>.pth","ä: .""#,
+            r#"pretrained.weights="C:\w*?.pth","../a/b|c<d>.pth","ä: .""#,
             "schedule.milestones=[0.5, 0.75],[]",
             "network=lenet,LENET,le.",
             &long,
@@ -377,7 +377,7 @@ mod tests {
         assert_eq!(names_of(&odd[1..2]), ["milestones=0.5-0.75", "milestones="]);
 
         // Two settings stay two groups, each with both seeds.
-        let groups = super::names(&axes(&["initial.weights=a/b,a-b", "seed=0,1"]));
+        let groups = super::names(&axes(&["pretrained.weights=a/b,a-b", "seed=0,1"]));
         let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
         assert_eq!(groups, ["weights=a-b", "weights=a-b", "weights=a-b-2", "weights=a-b-2"]);
     }

@@ -9,11 +9,14 @@ use models::ConvNet;
 
 use crate::{
     Config,
-    classifier::Classifier,
     config::{AugmentConfig, KernelsConfig, OptimizerConfig, OptimizerName, ScheduleConfig},
     device::{self, DeviceName},
-    evaluate::evaluate,
-    optimizer::{clip, optimizer, squared_gradients, squared_weights},
+    training::{
+        Classifier, Schedule,
+        evaluate::evaluate,
+        optimizer::{clip, optimizer},
+        squared_gradients, squared_weights,
+    },
 };
 
 fn quickstart() -> Config {
@@ -64,7 +67,7 @@ fn the_first_steps_of_all_configs_run() {
         let before = squares_of(&classifier);
         let squares = squared_gradients(&classifier, &gradients);
         let gradients = clip(&classifier, gradients, squares, 1.0);
-        let rate = config.optimizer.learning_rate * config.schedule().factor(0.5);
+        let rate = config.optimizer.learning_rate * Schedule::new(&config.schedule).factor(0.5);
         classifier = optimizer.step(rate, classifier, gradients);
         let after = squares_of(&classifier);
         assert!(after.iter().all(|square| square.is_finite()), "{}", path.display());
@@ -192,7 +195,7 @@ fn an_override_without_a_value_leaves_the_key_out() {
     let mut expected = quickstart();
     expected.optimizer.momentum = 0.0;
     assert_eq!(Config::load(None, &set(&["optimizer.momentum="])).unwrap(), expected);
-    let config = Config::load(None, &set(&["average.decay=0.9", "average="])).unwrap();
+    let config = Config::load(None, &set(&["ema.decay=0.9", "ema="])).unwrap();
     assert_eq!(config, quickstart());
     let message = refusal(&["optimizer.momentun="]);
     assert!(message.ends_with("did you mean `momentum`?"), "{message}");

@@ -3,8 +3,10 @@
 use fashion_mnist::{Batch, BatchLoader, FashionMnist, Split};
 use serde::Serialize;
 use train::{
-    Config, Error, classifier::Classifier, config::KernelsConfig, device::Found,
-    optimizer::optimizer,
+    Config, Error,
+    config::KernelsConfig,
+    device::Found,
+    training::{Classifier, optimizer::optimizer},
 };
 
 use super::{medians, timed};

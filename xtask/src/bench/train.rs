@@ -12,39 +12,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burn::tensor::Device;
-use clap::{Args, ValueEnum};
-use models::{
-    Architecture::{self, *},
-    ConvNet, NetworkConfig, Preset,
-};
+use clap::Args;
+use models::{Architecture, Preset};
 use serde::{Deserialize, Serialize};
 use train::{DeviceName, Error};
 
+use case::{CASES, Case, Work};
 use side::{Introduction, Side, Variant};
 
+mod case;
 mod machine;
 mod side;
 mod worker;
-
-/// The default cases.
-const CASES: [Case; 15] = [
-    case(LeNet, Preset::D2l, 28, 256),
-    case(LeNetBn, Preset::D2l, 28, 256),
-    case(ResNet18, Preset::D2l, 96, 32),
-    case(GoogLeNet, Preset::D2l, 96, 32),
-    case(DenseNet, Preset::D2l, 96, 32),
-    case(AlexNet, Preset::D2l, 224, 32),
-    case(Vgg11, Preset::D2l, 224, 32),
-    case(Nin, Preset::D2l, 224, 32),
-    case(ResNet18, Preset::Small, 28, 64),
-    case(Vgg16Bn, Preset::Small, 28, 64),
-    case(DenseNetBc, Preset::Small, 28, 64),
-    case(Wrn16_4, Preset::Small, 28, 64),
-    case(Wrn40_4, Preset::Small, 28, 64),
-    case(Wrn28_10, Preset::Small, 28, 64),
-    Case { works: &[Work::Prediction], ..case(ResNet50, Preset::Imagenet, 224, 8) },
-];
 
 /// The batch size for a network that is not in `CASES`.
 const BATCH: usize = 32;
@@ -54,28 +33,6 @@ const WARM_UP: f64 = 1.0;
 
 /// The share of a processor that a waiting side may use; above it, a note reports the share.
 const WAITING: f64 = 0.02;
-
-/// A network on batches of one size.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    network: Architecture,
-    preset: Preset,
-    /// Side length of the images in pixels.
-    size: usize,
-    /// Images per batch.
-    batch: usize,
-    works: &'static [Work],
-}
-
-/// The kind of work that is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Work {
-    /// Forward, with folded batch normalization.
-    Prediction,
-    /// Forward, cross entropy, backward, and a step of SGD with momentum.
-    Training,
-}
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -123,52 +80,6 @@ fn seconds(text: &str) -> Result<f64, String> {
     seconds.ok_or_else(|| "expected seconds, from 0.001 to 3600".to_owned())
 }
 
-const fn case(network: Architecture, preset: Preset, size: usize, batch: usize) -> Case {
-    Case { network, preset, size, batch, works: &[Work::Prediction, Work::Training] }
-}
-
-impl Case {
-    /// Returns the config of the network in this preset.
-    fn config(&self) -> NetworkConfig {
-        self.network.config(self.preset).expect("checked when the case was made")
-    }
-
-    /// `[channels, height, width]`
-    fn image(&self) -> [usize; 3] {
-        let image = self.network.image(self.preset).expect("checked when the case was made");
-        [image[0], self.size, self.size]
-    }
-
-    fn classes(&self) -> i32 {
-        if self.preset == Preset::Imagenet { 1000 } else { 10 }
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let usage = |error: &dyn std::fmt::Display| Error::Usage(error.to_string());
-        let config = self.network.config(self.preset).map_err(|error| usage(&error))?;
-        let network = config.init(&Device::flex());
-        network.check(self.image()).map_err(|error| usage(&error))?;
-        let trains = self.works.contains(&Work::Training);
-        if trains && self.batch == 1 && network.has_batch_norm() {
-            return Err(Error::Usage(format!(
-                "{} has batch normalization and cannot train on a batch of one image: use a larger \
-                 --batch, or --work prediction",
-                self.network
-            )));
-        }
-        Ok(())
-    }
-}
-
-impl Work {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prediction => "prediction",
-            Self::Training => "training",
-        }
-    }
-}
-
 impl Arguments {
     fn cases(&self) -> Result<Vec<Case>, Error> {
         let Self { network, preset, .. } = *self;
@@ -182,7 +93,7 @@ impl Arguments {
             let preset = preset.or_else(|| network.presets().next()).expect("each has a preset");
             let image = network.image(preset);
             let [_, size, _] = image.map_err(|error| Error::Usage(error.to_string()))?;
-            cases.push(case(network, preset, size, BATCH));
+            cases.push(Case::new(network, preset, size, BATCH));
         }
         for case in &mut cases {
             case.size = self.size.map_or(case.size, usize::from);

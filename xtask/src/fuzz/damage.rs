@@ -104,9 +104,10 @@ impl Mutate<Vec<u8>> for Damage<'_> {
                 [0, 1, length - 1, length + 1, 1 << 20, 1 << 31, 1 << 40, u64::MAX >> 1, u64::MAX];
             let number = rng.choose(numbers).expect("there are some");
             let width = rng.choose([1, 2, 4, 8]).expect("there are some").min(file.len() - place);
-            let bytes = match rng.gen_bool() {
-                true => number.to_le_bytes()[..width].to_vec(),
-                false => number.to_be_bytes()[8 - width..].to_vec(),
+            let bytes = if rng.gen_bool() {
+                number.to_le_bytes()[..width].to_vec()
+            } else {
+                number.to_be_bytes()[8 - width..].to_vec()
             };
             file[place..place + width].copy_from_slice(&bytes);
             Ok(())

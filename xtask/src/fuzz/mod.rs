@@ -142,12 +142,13 @@ const REPORT: &str = "report";
 
 /// Reads one input.
 fn repeat(target: Target, input: &Path) -> Result<(), Error> {
-    let (folder, file) = match target.is_folder() {
-        true => (input, Path::new("")),
-        false => (
+    let (folder, file) = if target.is_folder() {
+        (input, Path::new(""))
+    } else {
+        (
             input.parent().unwrap_or(Path::new("")),
             input.file_name().map(Path::new).unwrap_or(Path::new("")),
-        ),
+        )
     };
     let start = Instant::now();
     let before = memory::start();
@@ -267,11 +268,10 @@ fn fuzz(args: &Arguments, target: Target, work: &Path) -> Result<(), Error> {
         rows.extend(errors.iter().map(|(error, times)| format!("{times:>12}  {error}\n")));
     }
     report.write_all(rows.as_bytes()).map_err(broken)?;
-    match failures.is_empty() {
-        true => Ok(()),
-        false => {
-            Err(Error::Training(format!("{}: {} kinds of failure", target.name(), failures.len())))
-        }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Training(format!("{}: {} kinds of failure", target.name(), failures.len())))
     }
 }
 

@@ -14,7 +14,10 @@ use flate2::{Compression, GzBuilder};
 use models::{ConvNet, DenseNet, DenseNetConfig, Initialization};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use train::{Config, Error, checkpoint, classifier::Classifier, optimizer::optimizer};
+use train::{
+    Config, Error,
+    run::{RunFiles, checkpoint},
+};
 
 /// A reader to fuzz.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -220,7 +223,7 @@ const QUICK: [&str; 13] = [
     "--set=optimizer.learning_rate=0.01",
     "--set=optimizer.clip_norm=1",
     "--set=schedule.name=cosine",
-    "--set=average.decay=0.9",
+    "--set=ema.decay=0.9",
 ];
 
 /// The files of such a run.
@@ -251,20 +254,17 @@ pub fn seal(folder: &Path, damaged: &Path) -> io::Result<()> {
 
 /// What `train resume` reads.
 fn read_checkpoint(run: &Path) -> Result<(), Error> {
-    let config = Config::load(Some(&run.join("config.toml")), &[])?;
+    let config = Config::of_run(run, &[])?;
     let Some(checkpoint) = checkpoint::latest(run)? else { return Ok(()) };
     checkpoint.state.best_epoch();
-    let fresh = Classifier::new(&config, &Device::flex().autodiff());
-    checkpoint.average(&config, &fresh)?;
-    let classifier = checkpoint.classifier(fresh)?;
-    checkpoint.optimizer(optimizer(&config.optimizer, &classifier))?;
+    checkpoint.model(&config, &Device::flex().autodiff())?;
     Ok(())
 }
 
 /// What `train report`, `train evaluate` and `train export` read.
 fn read_run(run: &Path) -> Result<(), Error> {
-    train::report_page(&[run.to_owned()])?;
-    let config = Config::load(Some(&run.join("config.toml")), &[])?;
+    train::report_page(&[RunFiles::read(run)?]);
+    let config = Config::of_run(run, &[])?;
     let network = config.network_config().init(&Device::flex());
     network.load(run.join("model.bpk")).map_err(|error| Error::Usage(error.to_string()))?;
     Ok(())
@@ -275,9 +275,10 @@ pub fn read_all(folder: &Path) -> Vec<File> {
     fn walk(folder: &Path, inside: &Path, files: &mut Vec<File>) -> io::Result<()> {
         for entry in fs::read_dir(folder.join(inside))? {
             let name = inside.join(entry?.file_name());
-            match folder.join(&name).is_dir() {
-                true => walk(folder, &name, files)?,
-                false => files.push((name.clone(), fs::read(folder.join(name))?)),
+            if folder.join(&name).is_dir() {
+                walk(folder, &name, files)?
+            } else {
+                files.push((name.clone(), fs::read(folder.join(name))?))
             }
         }
         Ok(())
@@ -300,10 +301,10 @@ label_smoothing = 0.1
 weights = "last"
 kernels = "burn"
 
-[initial]
+[pretrained]
 weights = "weights.safetensors"
 new_classifier = true
-grey_images = true
+grayscale = true
 
 [data]
 source = "auto"
@@ -333,7 +334,7 @@ warmup = 0.05
 milestones = [0.5, 0.75]
 factor = 0.1
 
-[average]
+[ema]
 decay = 0.999
 
 [early_stopping]
@@ -349,5 +350,5 @@ const SETS: [&str; 8] = [
     "augment={ crop = 2, flip = true, erase = 0.3, mixup = 0.2, cutmix = 1.0 }\n",
     "minutes=2\ndevices=[\"flex\", \"wgpu:0\"]\nearly_stopping.patience=4\n",
     "data.source=synthetic\ndata.limit=640\ndata.validation=100\ndata.normalization=standard\n",
-    "initial.weights=a.pth\ninitial.new_classifier=true\naverage.decay=0.99\nweights=last\n",
+    "pretrained.weights=a.pth\npretrained.new_classifier=true\nema.decay=0.99\nweights=last\n",
 ];

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, error, fmt::Write, path::Path};
 
 use fashion_mnist::Source;
 use plotters::{coord::Shift, prelude::*};
-use train::{Error, record::RunResult};
+use train::{
+    Error,
+    run::{RunFiles, record::RunResult},
+};
 
-use super::{D2L, Experiment, Run, ZALANDO};
+use super::experiment::{D2L, Experiment, Run, ZALANDO};
 use crate::assets::{self, grouped};
 
 /// Size of the chart in pixels.
@@ -81,12 +84,12 @@ fn table(rows: &[Row]) -> String {
 /// A row of the table.
 fn line((experiment, run): &Row) -> String {
     let Experiment { set, config, epochs, .. } = experiment;
-    let (result, environment) = (run.result.as_ref(), run.environment.as_ref());
+    let result = run.result();
     let to_beat = experiment.to_beat();
 
     let accuracy = match result {
-        None if !run.began => "did not run".to_owned(),
-        None => format!("not finished: {} of {epochs} epochs", run.epochs.len()),
+        None if run.files.is_none() => "did not run".to_owned(),
+        None => format!("not finished: {} of {epochs} epochs", run.epochs().len()),
         Some(RunResult { test_accuracy: None, .. }) => "not tested".to_owned(),
         Some(RunResult { test_accuracy: Some(tested), .. }) => {
             let accuracy = share(*tested, 4);
@@ -98,10 +101,6 @@ fn line((experiment, run): &Row) -> String {
         Some(result) if result.epochs != *epochs => format!("{} of {epochs}", result.epochs),
         _ => epochs.to_string(),
     };
-    // The device on which the run finished or, if it has not, on which it started.
-    let device = result
-        .map(|result| (&result.device, &result.device_model))
-        .or(environment.map(|began| (&began.device, &began.device_model)));
     let cells = [
         (*set).to_owned(),
         config.network.to_string(),
@@ -113,12 +112,12 @@ fn line((experiment, run): &Row) -> String {
             .unwrap_or_default(),
         result.map(|result| grouped(result.train_images_per_second)).unwrap_or_default(),
         result.map(|result| format!("{:.1}", result.seconds / 60.0)).unwrap_or_default(),
-        match device {
+        match run.files.as_ref().and_then(RunFiles::device) {
             Some((name, Some(model))) => format!("{name} ({model})"),
-            Some((name, None)) => name.clone(),
+            Some((name, None)) => name.to_owned(),
             None => String::new(),
         },
-        match run.data_source() {
+        match run.files.as_ref().and_then(RunFiles::data_source) {
             Some(Source::Synthetic) => "SYNTHETIC".to_owned(),
             // Without the path, which is local to this machine.
             Some(Source::FashionMnist(_)) => "Fashion-MNIST".to_owned(),
@@ -128,18 +127,6 @@ fn line((experiment, run): &Row) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-impl Run {
-    /// Returns the source of the images.
-    fn data_source(&self) -> Option<&Source> {
-        let result = self.result.as_ref().map(|result| &result.data_source);
-        result.or(self.environment.as_ref().map(|began| &began.data_source))
-    }
-
-    fn is_synthetic(&self) -> bool {
-        self.data_source() == Some(&Source::Synthetic)
-    }
-}
-
 /// Formats a share from 0 to 1 as the papers do: `.881`.
 fn share(share: f64, decimals: usize) -> String {
     format!("{share:.decimals$}").trim_start_matches('0').to_owned()
@@ -147,7 +134,7 @@ fn share(share: f64, decimals: usize) -> String {
 
 /// Draws the validation accuracy of each run as SVG; returns `None` if no epoch was trained.
 fn chart(rows: &[Row]) -> Option<String> {
-    let epochs = rows.iter().flat_map(|(_, run)| &run.epochs);
+    let epochs = rows.iter().flat_map(|(_, run)| run.epochs());
     let last = epochs.map(|epoch| epoch.epoch).max()?;
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -191,12 +178,12 @@ fn draw(
         let style = COLORS[*number % COLORS.len()].stroke_width(width);
         *number += 1;
 
-        let points = run.epochs.iter().map(|it| (it.epoch as f64, it.validation_accuracy));
+        let points = run.epochs().iter().map(|it| (it.epoch as f64, it.validation_accuracy));
         let points: Vec<_> = points.filter(|(_, accuracy)| *accuracy >= LOWEST).collect();
-        if run.epochs.is_empty() {
+        if run.epochs().is_empty() {
             continue;
         }
-        let marks = match (&run.result, run.is_synthetic()) {
+        let marks = match (run.result(), run.is_synthetic()) {
             (None, false) => ", not finished",
             (None, true) => ", not finished, SYNTHETIC",
             (Some(_), false) => "",
@@ -223,10 +210,13 @@ fn draw(
 mod tests {
     use std::fs;
 
-    use train::record::{Environment, Epoch, Seconds};
+    use train::{
+        run::record::Environment,
+        training::{Epoch, Seconds},
+    };
 
     use super::*;
-    use crate::reproduce::experiments;
+    use crate::reproduce::experiment::experiments;
 
     fn epoch(epoch: usize, validation_accuracy: f64) -> Epoch {
         Epoch {

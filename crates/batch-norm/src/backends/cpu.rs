@@ -133,21 +133,19 @@ where
         slices(&epilogue),
     );
 
-    let parameter = |of: &dyn Fn(&cpu::GradientSums, f64) -> f64| match options.parameters {
-        true => {
+    let parameter = |of: &dyn Fn(&cpu::GradientSums, f64) -> f64| {
+        if options.parameters {
             let channels = sums.iter().zip(inverse_stds);
             let gradients = channels.map(|(sums, &inverse_std)| of(sums, inverse_std.into()));
             Gradient::Wanted(vector::<E, _>(gradients.map(|g| E::narrow(E::Sum::from_f64(g)))))
+        } else {
+            Gradient::Unwanted
         }
-        false => Gradient::Unwanted,
     };
     Gradients {
         gamma: parameter(&|sums, inverse_std| sums.product * inverse_std),
         beta: parameter(&|sums, _| sums.gradient),
-        input: match options.input {
-            true => Gradient::Wanted(gradient),
-            false => Gradient::Unwanted,
-        },
+        input: if options.input { Gradient::Wanted(gradient) } else { Gradient::Unwanted },
         residual: match residual_grad {
             Some(values) => Gradient::Wanted(CpuTensor::<E>::from_values(values, shape, order)),
             None => Gradient::Unwanted,

@@ -1,9 +1,9 @@
-//! The GPU backends: one for Vulkan, Metal, WebGPU, CUDA and ROCm. See [`crate::kernel`].
+//! The GPU backends: one for Vulkan, Metal, WebGPU, CUDA and ROCm. See [`crate::gpu`].
 
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 
-use crate::kernel::launch::Pass;
+use crate::gpu::launch::Pass;
 use crate::ops::*;
 
 impl BatchNormOps for CubeBackend {

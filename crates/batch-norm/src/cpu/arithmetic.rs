@@ -6,7 +6,7 @@
 
 use std::{mem::MaybeUninit, ops::Range};
 
-use super::{Real, Storage};
+use super::element::{Real, Storage};
 
 /// Partial sums of a strip: as many as the values in two AVX2 vectors of f32.
 pub const LANES: usize = 16;

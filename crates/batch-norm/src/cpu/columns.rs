@@ -7,11 +7,12 @@ use cpu_tensors::map_tasks;
 use multiversion::multiversion;
 
 use super::{
-    GradientSums, Moments, Planes, Real, Storage, Tensors, Wanted,
     arithmetic::{
         Affine, Affines, Slope, Slopes, add_row, add_row_gradients, add_row_squares, backward_row,
         residual_row, transform_row,
     },
+    element::{Real, Storage},
+    types::{GradientSums, Moments, Planes, Tensors, Wanted},
 };
 
 /// Strips shorter than this are treated as columns: they are too short for a loop of their own.

@@ -22,50 +22,19 @@ mod arithmetic;
 mod columns;
 mod element;
 mod planes;
+mod types;
 
 use std::mem::MaybeUninit;
 
 use arithmetic::{Affine, Slope};
 use columns::Table;
-use cpu_tensors::{Order, on_pool};
+use cpu_tensors::on_pool;
+use types::{Tensors, Wanted};
 
 pub use element::{Real, Storage};
+pub use types::{GradientSums, Moments, Planes};
 
 use crate::ops::BackwardOptions;
-
-/// `[samples, channels, positions]`, in memory in this order.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Planes {
-    /// The outermost axis.
-    pub samples: usize,
-    /// The channels, each with its own statistics.
-    pub channels: usize,
-    /// The innermost axis: 1 where channels are last.
-    pub positions: usize,
-}
-
-impl Planes {
-    /// Of a tensor `[batch, channels, ...]`.
-    pub fn of(shape: &[usize], order: Order) -> Self {
-        let (samples, channels) = (shape[0], shape[1]);
-        let positions = shape[2..].iter().product();
-        match order {
-            // One channel is one strip.
-            _ if channels == 1 => Self { samples: 1, channels, positions: samples * positions },
-            Order::ChannelsFirst => Self { samples, channels, positions },
-            Order::ChannelsLast => Self { samples: samples * positions, channels, positions: 1 },
-        }
-    }
-
-    /// How many values make up a channel.
-    pub fn values(&self) -> usize {
-        self.samples * self.positions
-    }
-
-    fn elements(&self) -> usize {
-        self.values() * self.channels
-    }
-}
 
 /// What follows the normalization; the residual has the memory order of the input.
 #[derive(Clone, Copy)]
@@ -84,24 +53,6 @@ pub struct Parameters<A> {
     pub gamma: Vec<A>,
     /// The shift.
     pub beta: Vec<A>,
-}
-
-/// A channel's statistics.
-#[derive(Clone, Copy, Debug)]
-pub struct Moments {
-    /// The mean.
-    pub mean: f64,
-    /// The biased variance.
-    pub variance: f64,
-}
-
-/// A channel's two sums over the gradient of the normalized values.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GradientSums {
-    /// Of the gradient.
-    pub gradient: f64,
-    /// Of the gradient times the distance from the mean.
-    pub product: f64,
 }
 
 /// Calls a function whose last generic arguments are the epilogue: whether it applies ReLU, and
@@ -278,22 +229,6 @@ fn normalize_backward_as<E: Storage, const RELU: bool, const ADD: bool>(
         Some(table) => columns::backward::<E, RELU, ADD>(tensors, table, &affine, slope, wanted),
         None => planes::backward::<E, RELU, ADD>(tensors, shape, &affine, slope, wanted),
     }
-}
-
-/// The tensors of the input's size that a backward pass reads and writes.
-struct Tensors<'a, E> {
-    input: &'a [E],
-    residual: &'a [E],
-    /// The output's gradient, then the input's.
-    gradient: &'a mut [E],
-    residual_grad: Option<&'a mut [MaybeUninit<E>]>,
-}
-
-/// Which of its two passes a backward pass needs.
-#[derive(Clone, Copy)]
-struct Wanted {
-    sums: bool,
-    gradients: bool,
 }
 
 /// [`cpu_tensors::collect`] for the kernels of this module.

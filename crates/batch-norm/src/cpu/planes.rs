@@ -9,11 +9,12 @@ use cpu_tensors::map_tasks;
 use multiversion::multiversion;
 
 use super::{
-    GradientSums, Moments, Planes, Real, Storage, Tensors, Wanted,
     arithmetic::{
         Affine, LANES, Slope, add_gradients, add_squares, add_strip, backward_strip,
         residual_strip, total, transform_strip,
     },
+    element::{Real, Storage},
+    types::{GradientSums, Moments, Planes, Tensors, Wanted},
 };
 
 /// How many bytes stay in a core's second-level cache between two passes over them, and how many
@@ -222,17 +223,16 @@ pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
 
     let block = shape.block(2 * size_of::<E>()).filter(|_| wanted.sums && wanted.gradients);
     let Some(block) = block else {
-        let sums = match wanted.sums {
-            true => {
-                let gradient = &*gradient;
-                let sums = by_unit(shape, &units, 2 * size_of::<E>(), |channels, unit| {
-                    let affine = &affine[channels.clone()];
-                    let gradient = |_, range: Range<usize>| &gradient[range];
-                    sum::<E, RELU, ADD, _>(affine, input, residual, gradient, shape, channels, unit)
-                });
-                sums.iter().flat_map(|units| fold(units, add)).collect()
-            }
-            false => vec![none; shape.channels],
+        let sums = if wanted.sums {
+            let gradient = &*gradient;
+            let sums = by_unit(shape, &units, 2 * size_of::<E>(), |channels, unit| {
+                let affine = &affine[channels.clone()];
+                let gradient = |_, range: Range<usize>| &gradient[range];
+                sum::<E, RELU, ADD, _>(affine, input, residual, gradient, shape, channels, unit)
+            });
+            sums.iter().flat_map(|units| fold(units, add)).collect()
+        } else {
+            vec![none; shape.channels]
         };
         if wanted.gradients {
             let channels = sums.iter().enumerate();

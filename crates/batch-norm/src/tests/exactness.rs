@@ -525,17 +525,16 @@ fn factors_have_gradients_too() {
         let weights = tensor::<4>(&case.output_grad, &case.shape, Memory::RowMajor, &device);
         let run = |kernel: bool| {
             let (scale, shift) = (leaf(&case.gamma), leaf(&case.beta));
-            let output: Tensor<4> = match kernel {
-                true => Tensor::from_dispatch(Dispatch::scale_and_shift(
+            let output: Tensor<4> = if kernel {
+                Tensor::from_dispatch(Dispatch::scale_and_shift(
                     input.clone().into_dispatch(),
                     scale.clone().into_dispatch(),
                     shift.clone().into_dispatch(),
                     Epilogue::Relu,
-                )),
-                false => {
-                    let factor = |factor: &Tensor<1>| factor.clone().reshape([1, 3, 1, 1]);
-                    relu(input.clone() * factor(&scale) + factor(&shift))
-                }
+                ))
+            } else {
+                let factor = |factor: &Tensor<1>| factor.clone().reshape([1, 3, 1, 1]);
+                relu(input.clone() * factor(&scale) + factor(&shift))
             };
             let gradients = (output * weights.clone()).backward();
             [values(scale.grad(&gradients).unwrap()), values(shift.grad(&gradients).unwrap())]

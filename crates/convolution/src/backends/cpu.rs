@@ -64,10 +64,7 @@ fn readable<T: CpuTensor<f32>>(tensor: T) -> T {
     let tensor = tensor.into_readable();
     let [_, channels, ..] = dims4(&tensor);
     let near = tensor.strides()[1] == 1;
-    match channels > cpu::FEW && !near {
-        true => tensor.into_order(Order::ChannelsLast),
-        false => tensor,
-    }
+    if channels > cpu::FEW && !near { tensor.into_order(Order::ChannelsLast) } else { tensor }
 }
 
 fn source<T: CpuTensor<f32>>(tensor: &T) -> Source<'_> {
@@ -159,25 +156,23 @@ where
             cpu::input_gradient(&geometry, of_output, weight.values(), options.winograd, isa);
         FloatTensor::<B>::from_values(values, input.dims(), Order::ChannelsLast)
     });
-    let (of_weight, of_bias) = match wanted.weight || wanted.bias {
-        true => {
-            let (weights, bias) = cpu::weight_gradient(
-                &geometry,
-                source(&input),
-                of_output,
-                wanted.bias,
-                options.winograd,
-                isa,
-            );
-            let weights = wanted.weight.then(|| {
-                FloatTensor::<B>::from_values(weights, weight.dims(), Order::ChannelsFirst)
-            });
-            let bias = bias.map(|bias| {
-                FloatTensor::<B>::from_values(bias, vec![outputs], Order::ChannelsFirst)
-            });
-            (weights, bias)
-        }
-        false => (None, None),
+    let (of_weight, of_bias) = if wanted.weight || wanted.bias {
+        let (weights, bias) = cpu::weight_gradient(
+            &geometry,
+            source(&input),
+            of_output,
+            wanted.bias,
+            options.winograd,
+            isa,
+        );
+        let weights = wanted
+            .weight
+            .then(|| FloatTensor::<B>::from_values(weights, weight.dims(), Order::ChannelsFirst));
+        let bias = bias
+            .map(|bias| FloatTensor::<B>::from_values(bias, vec![outputs], Order::ChannelsFirst));
+        (weights, bias)
+    } else {
+        (None, None)
     };
     Gradients {
         input: Optional::of(of_input),

@@ -130,13 +130,14 @@ pub fn weight_gradient(
         }
         let plan = weights::Plan::new(geometry, isa);
         let mut of_bias = None;
-        let weights = filled(geometry.weight_len(), |weights| match bias {
-            true => {
+        let weights = filled(geometry.weight_len(), |weights| {
+            if bias {
                 of_bias = Some(filled(geometry.outputs, |bias| {
                     plan.run(input, gradient, weights, layout, Some(bias));
                 }));
+            } else {
+                plan.run(input, gradient, weights, layout, None)
             }
-            false => plan.run(input, gradient, weights, layout, None),
         });
         (weights, of_bias)
     })

@@ -199,10 +199,8 @@ impl<const MR: usize, const NV: usize> Kernel for Outer<'_, MR, NV> {
             for r in 0..MR {
                 for j in 0..NV {
                     let output = self.output.add(r * self.output_stride + j * S::LANES);
-                    let sum = match self.add {
-                        true => S::add(S::load(output), sums[r][j]),
-                        false => sums[r][j],
-                    };
+                    let sum =
+                        if self.add { S::add(S::load(output), sums[r][j]) } else { sums[r][j] };
                     S::store(output, sum);
                 }
             }

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::NamedTempFile;
 use ureq::{Agent, Body, http::Response};
 
-use super::{Published, sha256};
+use super::published::{Published, sha256};
 use crate::Error;
 
 /// Zalando's server, its repository, and the server that Keras uses. The first has no HTTPS, but
@@ -119,8 +119,11 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::{Files, Origin, tests::Sample};
-    use super::*;
+    use super::{
+        super::{Files, tests::Sample},
+        *,
+    };
+    use crate::Origin;
 
     /// A local server that answers one request after the other until it has no more answers.
     struct Server {

@@ -327,17 +327,17 @@ fn the_classifier_may_be_replaced() {
 
 /// A grayscale image gives the same logits as a color image with three equal channels.
 #[test]
-fn colour_weights_see_grey_images() {
-    let grey = config().with_channels(1);
-    let error = grey.init(&Device::flex()).load(file("zip.pth")).unwrap_err().to_string();
+fn color_weights_accept_grayscale_images() {
+    let gray = config().with_channels(1);
+    let error = gray.init(&Device::flex()).load(file("zip.pth")).unwrap_err().to_string();
     assert!(error.contains("the weights are for color images"), "{error}");
 
-    let options = LoadOptions::default().with_grey_images();
-    let loaded = grey.init(&Device::flex()).load_with(file("zip.pth"), options).unwrap();
+    let options = LoadOptions::default().with_grayscale();
+    let loaded = gray.init(&Device::flex()).load_with(file("zip.pth"), options).unwrap();
     let images = images().narrow(1, 0, 1);
-    let as_colour = Tensor::cat(vec![images.clone(), images.clone(), images.clone()], 1);
-    let expected = values(network().load(file("zip.pth")).unwrap().forward(as_colour));
-    assert_near("grey", &values(loaded.forward(images)), &expected, 1e-5);
+    let as_color = Tensor::cat(vec![images.clone(), images.clone(), images.clone()], 1);
+    let expected = values(network().load(file("zip.pth")).unwrap().forward(as_color));
+    assert_near("grayscale", &values(loaded.forward(images)), &expected, 1e-5);
 }
 
 #[test]

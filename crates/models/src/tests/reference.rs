@@ -149,10 +149,8 @@ impl ModuleVisitor for Gather<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = param.val().grad(self.gradients) else { return };
-        let gradient = match self.walk.is_linear_weight() {
-            true => gradient.swap_dims(0, 1),
-            false => gradient,
-        };
+        let gradient =
+            if self.walk.is_linear_weight() { gradient.swap_dims(0, 1) } else { gradient };
         let name = pytorch_name(self.network, &self.walk.path());
         let gradient: Vec<f64> = gradient.into_data().convert::<f64>().try_into_vec().unwrap();
         let summary = length_and_product(&name, &gradient);

@@ -368,7 +368,7 @@ fn a_small_image_panics_with_a_sentence() {
 
 #[test]
 #[should_panic = "this ResNet takes images of 3 channels, got 1"]
-fn grey_images_are_not_colour_images() {
+fn grayscale_images_are_not_color_images() {
     let device = Device::flex();
     let config = crate::ResNetConfig::resnet18();
     config.init(&device).forward(Tensor::zeros([1, 1, 32, 32], &device));

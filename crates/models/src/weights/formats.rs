@@ -14,7 +14,9 @@ use burn::tensor::{Bytes, DType};
 use pytorch_reader::{PickleValue, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
-use super::Metadata;
+/// Text stored in a file with the weights, by key: for example, the name of the network and of the
+/// classes. The program that writes the file defines the keys; this crate does not interpret them.
+pub type Metadata = BTreeMap<String, String>;
 
 /// The maximum length of a tensor's name, in bytes. Names in real networks have about 50.
 const LONGEST_NAME: usize = 1000;
@@ -203,12 +205,13 @@ fn check_length(name: usize, total: &mut usize) -> Result<(), String> {
         ));
     }
     *total += name;
-    match *total > ALL_NAMES {
-        true => Err(format!(
+    if *total > ALL_NAMES {
+        Err(format!(
             "the tensors' names take more than {} MB: this is not a weights file",
             ALL_NAMES / 1_000_000
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

@@ -1,13 +1,22 @@
+use clap::Args;
 use serde_json::json;
 
-use crate::{device, progress::say};
+use crate::{device, output::say};
+
+/// How to print the devices.
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Prints a JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints every device that this build can use on this machine.
-pub(crate) fn devices(json: bool) {
+pub(crate) fn devices(args: &DevicesArgs) {
     let devices = device::list();
     let chosen = device::best_of(&devices).found.name;
 
-    if json {
+    if args.json {
         let rows = devices.iter().map(|found| {
             json!({
                 "name": found.name,

@@ -1,34 +1,78 @@
-use std::path::Path;
+use std::{
+    iter,
+    path::{Path, PathBuf},
+};
 
 use burn::module::Module;
+use clap::{Args, ValueEnum};
 use fashion_mnist::Split;
 use models::ConvNet;
 use serde_json::json;
 
-use super::{
-    data::{HeldOut, load, loader},
-    export::ended,
-};
+use super::values::changes;
 use crate::{
-    Config, Error,
-    classifier::Classifier,
-    cli::EvaluateArgs,
-    description::{Description, name, undescribed},
-    device,
-    evaluate::predict,
-    progress::say,
-    run_dir::is_run,
+    Config, Error, device,
+    format::UNKNOWN,
+    output::say,
+    run::{
+        description::{Description, name, undescribed},
+        files,
+        images::{HeldOut, load, loader},
+        scores::{Scores, confusion, scores},
+    },
+    training::{Classifier, evaluate::predict},
 };
+
+/// Which weights to test, on which images.
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// The folder of a run that has ended.
+    #[arg(required_unless_present = "weights", conflicts_with_all = ["weights", "network"])]
+    pub run_dir: Option<PathBuf>,
+
+    /// Instead of a run: a weights file, .pth or .pt of PyTorch, .safetensors, or .bpk.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+
+    /// With --weights: the network, a name that the command `networks` prints [default: the one
+    /// stored in a file of this program].
+    #[arg(long)]
+    pub network: Option<String>,
+
+    /// Changes one key of the run's config, such as data.normalization; without a VALUE, removes
+    /// it. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+
+    /// The images.
+    #[arg(long, default_value = "test")]
+    pub split: Part,
+
+    /// The device [default: the one in the run's config].
+    #[arg(long)]
+    pub device: Option<String>,
+
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Prints a JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The images to evaluate on.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Part {
+    Test,
+    Validation,
+}
 
 /// Tests the weights of a run, or of a file.
 pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
-    let part = match args.split.as_str() {
-        "test" => Split::Test,
-        "validation" => Split::Validation,
-        other => {
-            let why = format!("--split {other}: expected `test` or `validation`");
-            return Err(Error::Usage(why));
-        }
+    let (part, part_name) = match args.split {
+        Part::Test => (Split::Test, "test"),
+        Part::Validation => (Split::Validation, "validation"),
     };
     let (config, weights) = source(args)?;
     let found = device::choose(config.device.clone())?.found;
@@ -40,22 +84,13 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
     let predictions = predict(&classifier.valid(), &loader(&config, images, &found.device))?;
 
     let names = data.source().class_names();
-    let mut counts = vec![[0usize; 3]; names.len()]; // correct, predicted, in total
-    for (&class, &label) in predictions.classes.iter().zip(images.labels()) {
-        let label = usize::from(label);
-        counts[class][1] += 1;
-        counts[label][2] += 1;
-        counts[label][0] += usize::from(class == label);
-    }
-    let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
-    let rows = names.iter().zip(counts).map(|(name, [right, predicted, there])| {
-        (*name, share(right, predicted), share(right, there), there)
-    });
+    let scores = scores(&confusion(&predictions, images, names.len()));
+    let rows = iter::zip(names, scores);
 
     let evaluation = predictions.evaluation;
     let held_out = HeldOut::of(&config, part, &weights);
     if args.json {
-        let classes = rows.map(|(name, precision, recall, images)| {
+        let classes = rows.map(|(name, Scores { precision, recall, images, .. })| {
             json!({ "name": name, "precision": precision, "recall": recall, "images": images })
         });
         let result = json!({
@@ -63,7 +98,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
             "preset": config.preset.name(),
             "weights": weights.display().to_string(),
             "data_source": data.source().to_string(),
-            "split": args.split,
+            "split": part_name,
             "held_out": match held_out {
                 HeldOut::Yes => Some(true),
                 HeldOut::No(_) => Some(false),
@@ -77,14 +112,16 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
         return Ok(());
     }
     say(format_args!("{:<16} {:>9} {:>9} {:>9}", "class", "precision", "recall", "images"));
-    for (name, precision, recall, images) in rows {
-        say(format_args!("{name:<16} {precision:>9.4} {recall:>9.4} {images:>9}"));
+    let share = |share: Option<f64>| share.map_or(UNKNOWN.to_owned(), |it| format!("{it:.4}"));
+    for (name, Scores { precision, recall, images, .. }) in rows {
+        let [precision, recall] = [share(precision), share(recall)];
+        say(format_args!("{name:<16} {precision:>9} {recall:>9} {images:>9}"));
     }
     say(format_args!(
         "accuracy {:.4}, loss {:.4}, on the {} images of {}",
         evaluation.accuracy,
         evaluation.loss,
-        args.split,
+        part_name,
         data.source()
     ));
     match held_out {
@@ -104,16 +141,12 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
 
 /// The config for the test, and the weights: of a run, or of a file. For a file, the config is the
 /// quickstart with the network and the normalization from the file.
-fn source(args: &EvaluateArgs) -> Result<(Config, std::path::PathBuf), Error> {
-    let set = args.overrides.iter().map(|set| (format!("--set {set}"), set.clone()));
-    let device = args.device.iter();
-    let device = device.map(|name| (format!("--device {name}"), format!("device={name}")));
-    let mut overrides: Vec<_> = set.chain(device).collect();
+fn source(args: &EvaluateArgs) -> Result<(Config, PathBuf), Error> {
+    let mut overrides = changes(&args.overrides, args.device.as_deref());
     let file: Option<&Path> = args.run_dir.as_deref();
     match (file, &args.weights) {
         (Some(run), _) => {
-            is_run(run)?;
-            let weights = ended(run)?;
+            let weights = files::weights(run)?;
             // One device is enough here, even if the run was trained on several.
             let mut config = Config::of_run(run, &overrides)?;
             if args.device.is_none() && !config.devices.is_empty() {

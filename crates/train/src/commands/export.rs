@@ -1,13 +1,26 @@
+use std::path::PathBuf;
+
 use burn::tensor::Device;
+use clap::Args;
 use models::{ConvNet, WeightsError, read_metadata};
 
-use crate::{Config, Error, cli::ExportArgs, program, progress::say, run_dir::is_run};
+use crate::{Config, Error, output::say, run::files};
+
+/// Which weights to write, and where.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The folder of a run that has ended.
+    pub run_dir: PathBuf,
+
+    /// The file: .safetensors with PyTorch's names, or .bpk of Burn [default: model.safetensors in
+    /// the run's folder].
+    pub out: Option<PathBuf>,
+}
 
 /// Writes the weights of a run, with their description, to a separate file.
 pub(crate) fn export(args: &ExportArgs) -> Result<(), Error> {
     let run = &args.run_dir;
-    is_run(run)?;
-    let weights = ended(run)?;
+    let weights = files::weights(run)?;
     let out = args.out.clone().unwrap_or_else(|| run.join("model.safetensors"));
     let config = Config::of_run(run, &[])?;
     let usage = |error: WeightsError| Error::Usage(error.to_string());
@@ -17,17 +30,4 @@ pub(crate) fn export(args: &ExportArgs) -> Result<(), Error> {
     network.save_with(&out, &metadata).map_err(usage)?;
     say(format_args!("{}", out.display()));
     Ok(())
-}
-
-/// The weights of a run that has ended.
-pub(crate) fn ended(run: &std::path::Path) -> Result<std::path::PathBuf, Error> {
-    let weights = run.join("model.bpk");
-    match weights.is_file() {
-        true => Ok(weights),
-        false => Err(Error::Usage(format!(
-            "the run {} has not ended: `{}` resumes it",
-            run.display(),
-            program::resume(run)
-        ))),
-    }
 }

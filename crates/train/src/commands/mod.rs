@@ -1,6 +1,7 @@
-//! What each command does.
+//! The commands, each with its arguments.
 
-mod data;
+mod completions;
+mod config;
 mod devices;
 mod evaluate;
 mod export;
@@ -12,16 +13,20 @@ mod serve;
 mod summary;
 mod sweep;
 mod train;
+mod values;
 
-pub(crate) use devices::devices;
-pub(crate) use evaluate::evaluate;
-pub(crate) use export::export;
-pub(crate) use networks::networks;
-pub(crate) use predict::predict;
-pub(crate) use report::report;
-pub use report::report_page;
-pub(crate) use resume::resume;
-pub(crate) use serve::serve;
-pub(crate) use summary::summary;
-pub(crate) use sweep::sweep;
-pub(crate) use train::train;
+pub(crate) use self::{
+    completions::{CompletionsArgs, completions},
+    config::{ConfigArgs, config},
+    devices::{DevicesArgs, devices},
+    evaluate::{EvaluateArgs, evaluate},
+    export::{ExportArgs, export},
+    networks::{NetworksArgs, networks},
+    predict::{PredictArgs, predict},
+    report::{ReportArgs, report},
+    resume::{ResumeArgs, resume},
+    serve::{ServeArgs, serve},
+    summary::{SummaryArgs, summary},
+    sweep::{SweepArgs, sweep},
+    train::{TrainArgs, train},
+};

@@ -1,15 +1,24 @@
 use burn::tensor::Device;
+use clap::Args;
 use models::{Architecture, ConvNet, Preset, summary::Summary};
 use serde_json::json;
 
-use crate::progress::say;
+use crate::output::say;
+
+/// How to print the networks.
+#[derive(Debug, Args)]
+pub(crate) struct NetworksArgs {
+    /// Prints a JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints every network in every preset that has it.
-pub(crate) fn networks(json: bool) {
+pub(crate) fn networks(args: &NetworksArgs) {
     let all = Architecture::ALL.into_iter();
     let rows = all.flat_map(|network| network.presets().map(move |preset| row(network, preset)));
 
-    if json {
+    if args.json {
         let rows = rows.map(|(network, preset, summary)| {
             json!({
                 "network": network.name(),

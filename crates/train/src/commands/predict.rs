@@ -1,32 +1,87 @@
-use std::{fmt::Display, path::Path};
+use std::{
+    fmt::Display,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
+use clap::Args;
 use fashion_mnist::{Class, FashionMnist, Normalization, SIDE, Split};
 use image::{
     DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits,
-    imageops::{FilterType, crop_imm, resize},
+    imageops::{FilterType, resize},
 };
 use models::{Architecture, ConvNet, Preset, WeightsError, imagenet};
 use serde_json::json;
 
-use super::{export::ended, summary::network};
+use super::values::{named, preset_of};
 use crate::{
     Config, DeviceName, Error,
-    cli::PredictArgs,
-    config::{NormalizationConfig, readable},
-    description::{Description, undescribed},
+    config::NormalizationConfig,
     device,
-    progress::say,
-    run_dir::is_run,
+    output::say,
+    run::{
+        description::{Description, undescribed},
+        files,
+    },
 };
+
+/// Which network predicts, with which weights, on which images.
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// The folder of a run that has ended, to use its network and weights.
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "weights",
+        conflicts_with_all = ["weights", "network", "preset"]
+    )]
+    pub run: Option<PathBuf>,
+
+    /// With --weights: the network, a name that the command `networks` prints [default: the one
+    /// stored in a file of this program].
+    #[arg(long, value_parser = named::<Architecture>)]
+    pub network: Option<Architecture>,
+
+    /// d2l, imagenet or small [default: the one stored in the file, or imagenet if it has the
+    /// network].
+    #[arg(long, value_parser = named::<Preset>)]
+    pub preset: Option<Preset>,
+
+    /// Instead of a run: a weights file, .pth or .pt of PyTorch, .safetensors, or .bpk of a run.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+
+    /// A file with the names of the classes, one per line [default: those stored in the weights
+    /// file, or those of ImageNet or Fashion-MNIST].
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+
+    /// How many classes to print for each image.
+    #[arg(long, default_value = "5")]
+    pub top: NonZeroUsize,
+
+    /// The device: auto, or a name that the command `devices` prints.
+    #[arg(long, default_value = "auto", value_parser = named::<DeviceName>)]
+    pub device: DeviceName,
+
+    /// Prints a JSON array.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Image files (JPEG, PNG, GIF, WebP, BMP), or numbers of Fashion-MNIST's test images, from 0.
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+}
 
 /// Prints the most probable classes of each image.
 pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     let weights = match (&args.run, &args.weights) {
-        (Some(run), _) => {
-            is_run(run)?;
-            ended(run)?
-        }
+        (Some(run), _) => files::weights(run)?,
         (None, Some(weights)) => weights.clone(),
         _ => unreachable!("the arguments need one or the other"),
     };
@@ -34,22 +89,17 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     let (network, preset) = match &description {
         Some(description) => (description.network, description.preset),
         None => {
-            let name = args.network.as_deref().ok_or_else(|| undescribed(&weights))?;
-            network(name, args.preset.as_deref(), Some(Preset::Imagenet))?
+            let network = args.network.ok_or_else(|| undescribed(&weights))?;
+            let preset = args.preset;
+            (network, preset.unwrap_or_else(|| preset_of(network, Some(Preset::Imagenet))))
         }
     };
     let normalization = description.as_ref().map(|description| description.normalization);
-    let sight = Sight::new(network, preset, normalization)?;
+    let preprocessing = Preprocessing::new(network, preset, normalization)?;
     let is_described = description.is_some();
     let names = match (&args.classes, description) {
         (None, Some(description)) => description.classes,
-        (file, _) => class_names(file.as_deref(), &sight)?,
-    };
-    let device = match &args.device {
-        Some(name) => name.parse().map_err(|error: String| {
-            Error::Usage(format!("--device {name}: {}", readable(&error)))
-        })?,
-        None => DeviceName::default(),
+        (file, _) => class_names(file.as_deref(), &preprocessing)?,
     };
 
     // All arguments are checked before anything slow. Of a photo, only the network's input is kept.
@@ -59,19 +109,19 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
             Some(number) => test_image(number, &mut test, args.data_dir.as_deref())?,
             None => open(path)?,
         };
-        Ok(sight.pixels(&image))
+        Ok(preprocessing.pixels(&image))
     };
     let images = args.images.iter().map(|path| Ok((path, pixels(path)?)));
     let images = images.collect::<Result<Vec<_>, Error>>()?;
-    let device = device::choose(device)?.found.device;
+    let device = device::choose(args.device.clone())?.found.device;
     let config = network.config(preset).map_err(|error| usage(&error))?;
-    let config = config.with_channels(sight.channels()).with_classes(names.len());
+    let config = config.with_channels(preprocessing.channels()).with_classes(names.len());
     let classifier = config.init(&device).load(&weights).map_err(explain)?;
     if !is_described {
         eprintln!(
             "note: {} does not say how its images were normalized: {} is assumed",
             weights.display(),
-            sight.normalization()
+            preprocessing.normalization()
         );
     }
     let classifier = classifier.prepare_for_prediction();
@@ -79,7 +129,7 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), Error> {
     let failed = |error: &dyn Display| Error::Training(error.to_string());
     let mut rows = Vec::new();
     for (path, pixels) in images {
-        let logits = classifier.forward(sight.images(pixels, &device));
+        let logits = classifier.forward(preprocessing.images(pixels, &device));
         let probabilities = softmax(logits, 1).try_into_data().map_err(|error| failed(&error))?;
         let probabilities = probabilities.convert::<f32>().try_into_vec::<f32>();
         let probabilities = probabilities.map_err(|error| failed(&error))?;
@@ -117,13 +167,10 @@ fn describe(args: &PredictArgs, weights: &Path) -> Result<Option<Description>, E
         (description, _) => description,
     };
     if let Some(description) = &description {
-        let parse = |error: models::UnknownName| Error::Usage(readable(&error.to_string()));
-        let network = args.network.as_ref().map(|name| name.parse()).transpose().map_err(parse)?;
-        let preset = args.preset.as_ref().map(|name| name.parse()).transpose().map_err(parse)?;
         description.check(
             weights,
-            network.unwrap_or(description.network),
-            preset.unwrap_or(description.preset),
+            args.network.unwrap_or(description.network),
+            args.preset.unwrap_or(description.preset),
             description.normalization,
         )?;
     }
@@ -137,22 +184,23 @@ fn usage(error: &dyn Display) -> Error {
 /// The error, with the options of this command that may help.
 fn explain(error: WeightsError) -> Error {
     let WeightsError::Mismatch { path, mut mismatch } = error else { return usage(&error) };
-    let advice = match mismatch.hints.is_empty() {
-        true => "",
-        false => {
-            "\n  --preset chooses the network's variant, --classes names the classes of the weights"
-        }
+    let advice = if mismatch.hints.is_empty() {
+        ""
+    } else {
+        "\n  --preset chooses the network's variant, --classes names the classes of the weights"
     };
     mismatch.hints.clear();
     Error::Usage(format!("{}{advice}", WeightsError::Mismatch { path, mismatch }))
 }
 
 /// The class names in a file, or those of the data set that the weights are for.
-fn class_names(file: Option<&Path>, sight: &Sight) -> Result<Vec<String>, Error> {
+fn class_names(file: Option<&Path>, preprocessing: &Preprocessing) -> Result<Vec<String>, Error> {
     let Some(file) = file else {
-        return Ok(match sight {
-            Sight::Colour { .. } => imagenet::classes().map(str::to_owned).collect(),
-            Sight::Grey { .. } => Class::ALL.iter().map(ToString::to_string).collect(),
+        return Ok(match preprocessing {
+            Preprocessing::ImageNet { .. } => imagenet::classes().map(str::to_owned).collect(),
+            Preprocessing::FashionMnist { .. } => {
+                Class::ALL.iter().map(ToString::to_string).collect()
+            }
         });
     };
     let text = std::fs::read_to_string(file).map_err(|error| {
@@ -160,9 +208,10 @@ fn class_names(file: Option<&Path>, sight: &Sight) -> Result<Vec<String>, Error>
     })?;
     let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(str::to_owned).collect();
-    match names.is_empty() {
-        true => Err(Error::Usage(format!("{} has no class names", file.display()))),
-        false => Ok(names),
+    if names.is_empty() {
+        Err(Error::Usage(format!("{} has no class names", file.display())))
+    } else {
+        Ok(names)
     }
 }
 
@@ -227,14 +276,14 @@ fn open(path: &Path) -> Result<DynamicImage, Error> {
 }
 
 /// The preprocessing of a photo for a network.
-enum Sight {
+enum Preprocessing {
     /// As torchvision evaluates its first weights of each network (`V1`).
-    Colour { network: Architecture, side: u32 },
+    ImageNet { network: Architecture, side: u32 },
     /// As Fashion-MNIST: the whole image in grayscale, first scaled to 28 x 28 pixels.
-    Grey { side: u32, normalization: Normalization },
+    FashionMnist { side: u32, normalization: Normalization },
 }
 
-impl Sight {
+impl Preprocessing {
     /// The preprocessing for a network. If a normalization is given, the weights are those of a
     /// run, for grayscale images in every preset; otherwise the preset decides.
     fn new(
@@ -245,10 +294,10 @@ impl Sight {
         let [channels, side, _] = network.image(preset).map_err(|error| usage(&error))?;
         let side = u32::try_from(side).expect("a few hundred pixels");
         Ok(match (normalization, channels) {
-            (None, 3) => Self::Colour { network, side },
+            (None, 3) => Self::ImageNet { network, side },
             (normalization, _) => {
                 let normalization = normalization.unwrap_or(NormalizationConfig::Unit).values();
-                Self::Grey { side, normalization }
+                Self::FashionMnist { side, normalization }
             }
         })
     }
@@ -256,37 +305,25 @@ impl Sight {
     /// The normalization that is assumed if no file specifies it.
     fn normalization(&self) -> &'static str {
         match self {
-            Self::Colour { .. } => "torchvision's for ImageNet",
-            Self::Grey { .. } => "from 0 to 1 (`unit`)",
+            Self::ImageNet { .. } => "torchvision's for ImageNet",
+            Self::FashionMnist { .. } => "from 0 to 1 (`unit`)",
         }
     }
 
     fn channels(&self) -> usize {
         match self {
-            Self::Colour { .. } => 3,
-            Self::Grey { .. } => 1,
+            Self::ImageNet { .. } => 3,
+            Self::FashionMnist { .. } => 1,
         }
     }
 
     /// The pixels of the network's input, as bytes, row by row.
     fn pixels(&self, photo: &DynamicImage) -> Vec<u8> {
         match *self {
-            Self::Colour { side, .. } => {
-                // For 224 pixels, the shorter side is scaled to 256, then the center is cropped.
-                let shorter = side * 8 / 7;
-                let rgb = photo.to_rgb8();
-                let (width, height) = rgb.dimensions();
-                let scale = |length: u32| length * shorter / width.min(height);
-                let (width, height) = (scale(width), scale(height));
-                let rgb = resize(&rgb, width, height, FilterType::Triangle);
-                // Python rounds halves to even.
-                let middle =
-                    |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
-                crop_imm(&rgb, middle(width), middle(height), side, side).to_image().into_raw()
-            }
-            Self::Grey { side, .. } => {
-                let grey = resize(&photo.to_luma8(), 28, 28, FilterType::Triangle);
-                resize(&grey, side, side, FilterType::Triangle).into_raw()
+            Self::ImageNet { side, .. } => imagenet::center_crop(&photo.to_rgb8(), side).into_raw(),
+            Self::FashionMnist { side, .. } => {
+                let gray = resize(&photo.to_luma8(), 28, 28, FilterType::Triangle);
+                resize(&gray, side, side, FilterType::Triangle).into_raw()
             }
         }
     }
@@ -294,11 +331,11 @@ impl Sight {
     /// The input of the network: `[1, channels, side, side]`.
     fn images(&self, pixels: Vec<u8>, device: &Device) -> Tensor<4> {
         match *self {
-            Self::Colour { network, side } => {
+            Self::ImageNet { network, side } => {
                 let side = side as usize;
                 imagenet::images(network, pixels, [1, side, side], device)
             }
-            Self::Grey { side, normalization: Normalization { mean, std } } => {
+            Self::FashionMnist { side, normalization: Normalization { mean, std } } => {
                 let side = side as usize;
                 let pixels = pixels.into_iter().map(|byte| (f32::from(byte) / 255.0 - mean) / std);
                 let pixels = TensorData::new(pixels.collect::<Vec<_>>(), [1, 1, side, side]);

@@ -1,4 +1,20 @@
-use crate::{Error, cli::ServeArgs};
+use clap::Args;
+
+use super::values::named;
+use crate::{DeviceName, Error};
+
+/// What to serve, and at which address.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address to listen on; 0.0.0.0:3000 lets other machines connect.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    pub bind: std::net::SocketAddr,
+
+    /// The device: auto, or a name that the command `devices` prints; a backend's name means all of
+    /// its devices.
+    #[arg(long, default_value = "auto", value_parser = named::<DeviceName>)]
+    pub device: DeviceName,
+}
 
 /// Lets other machines compute on the devices of this one, until Ctrl-C.
 #[cfg(feature = "remote")]
@@ -6,19 +22,11 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Error> {
     use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
 
     use crate::{
-        DeviceName,
-        config::readable,
         device::{self, TOKEN},
+        output::say,
         program,
-        progress::say,
     };
 
-    let name = match &args.device {
-        Some(name) => name.parse().map_err(|error: String| {
-            Error::Usage(format!("--device {name}: {}", readable(&error)))
-        })?,
-        None => DeviceName::default(),
-    };
     // The user knows a token from the environment; it is not printed.
     let (token, shown) = match std::env::var(TOKEN) {
         Ok(token) => (token, format!("${TOKEN}")),
@@ -29,7 +37,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Error> {
     };
     let authorizer =
         TokenAuthorizer::new(token).map_err(|error| Error::Usage(format!("{TOKEN}: {error}")))?;
-    let devices = device::all_of(name)?;
+    let devices = device::all_of(args.device.clone())?;
     let server = RemoteServer::new(devices.iter().map(|found| found.device.clone()))
         .with_authorizer(authorizer);
     let listener = std::net::TcpListener::bind(args.bind)
@@ -38,9 +46,10 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Error> {
     let names: Vec<&str> = devices.iter().map(|found| found.name.as_str()).collect();
     say(format_args!("serving {} at {address}; to train on it:", names.join(", ")));
     // The name under which other machines reach this one is not known here.
-    let host = match address.ip().is_unspecified() {
-        true => format!("HOST:{}", address.port()),
-        false => address.to_string(),
+    let host = if address.ip().is_unspecified() {
+        format!("HOST:{}", address.port())
+    } else {
+        address.to_string()
     };
     let train = program::command(&["--device", &format!("remote:ws://{host}")]);
     say(format_args!("{TOKEN}={shown} {train}"));

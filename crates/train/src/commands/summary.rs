@@ -1,15 +1,44 @@
+use std::num::NonZeroUsize;
+
 use burn::tensor::Device;
+use clap::Args;
 use models::{Architecture, ConvNet, Preset};
 use serde_json::json;
 
-use crate::{Error, cli::SummaryArgs, config::readable, progress::say};
+use super::values::{named, preset_of};
+use crate::{Error, output::say};
+
+/// Which network to describe, and for which images.
+#[derive(Debug, Args)]
+pub(crate) struct SummaryArgs {
+    /// The network, a name that the command `networks` prints.
+    #[arg(value_parser = named::<Architecture>)]
+    pub network: Architecture,
+
+    /// d2l, imagenet or small [default: the first that has the network].
+    #[arg(long, value_parser = named::<Preset>)]
+    pub preset: Option<Preset>,
+
+    /// The image's shape, CHANNELSxHEIGHTxWIDTH [default: the preset's].
+    #[arg(long, value_name = "CxHxW", value_parser = image)]
+    pub input: Option<[usize; 3]>,
+
+    /// The batch size for which the memory is printed.
+    #[arg(long, default_value = "1")]
+    pub batch: NonZeroUsize,
+
+    /// Prints a JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints the layers of a network.
 pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {
-    let (network, preset) = network(&args.network, args.preset.as_deref(), None)?;
+    let network = args.network;
+    let preset = args.preset.unwrap_or_else(|| preset_of(network, None));
     let config = network.config(preset).map_err(|error| Error::Usage(error.to_string()))?;
-    let input = match &args.input {
-        Some(text) => image(text)?,
+    let input = match args.input {
+        Some(input) => input,
         None => network.image(preset).map_err(|error| Error::Usage(error.to_string()))?,
     };
     let summary = config
@@ -53,35 +82,11 @@ pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// The network and the preset with these names; without a preset, the preferred one if it has the
-/// network, otherwise the first that has it.
-pub(crate) fn network(
-    network: &str,
-    preset: Option<&str>,
-    preferred: Option<Preset>,
-) -> Result<(Architecture, Preset), Error> {
-    let usage = |error: &dyn std::fmt::Display| Error::Usage(readable(&error.to_string()));
-    let network: Architecture = network.parse().map_err(|error| usage(&error))?;
-    let preset = match preset {
-        Some(name) => name.parse().map_err(|error| usage(&error))?,
-        None => {
-            let preferred = network.presets().find(|&preset| Some(preset) == preferred);
-            preferred.or(network.presets().next()).expect("every network has a preset")
-        }
-    };
-    match network.config(preset) {
-        Ok(_) => Ok((network, preset)),
-        Err(error) => Err(Error::Usage(error.to_string())),
-    }
-}
-
 /// Parses a shape such as `3x224x224`.
-fn image(text: &str) -> Result<[usize; 3], Error> {
+fn image(text: &str) -> Result<[usize; 3], String> {
     let number = |number: &str| number.parse().ok().filter(|n| (1..=65_536).contains(n));
     let numbers: Option<Vec<usize>> = text.split('x').map(number).collect();
     numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| {
-        Error::Usage(format!(
-            "--input {text}: expected CHANNELSxHEIGHTxWIDTH, such as 3x224x224, each at most 65536"
-        ))
+        "expected CHANNELSxHEIGHTxWIDTH, such as 3x224x224, each at most 65536".to_owned()
     })
 }

@@ -4,16 +4,51 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{report::write_sweep, resume::go_on, train::start};
+use clap::Args;
+
 use crate::{
     Error,
-    cli::{SweepArgs, describe},
-    progress::say,
-    record::RunResult,
-    run_dir::{LOCK, cannot_write, holds_other_than, is_run, lock, read, write_whole},
+    output::say,
+    report,
+    run::{
+        execute::{resume, start},
+        files::{self, is_run},
+        folder::{LOCK, cannot_write, holds_other_than, lock, write_whole},
+        record::RunResult,
+    },
     stop::Stop,
     sweep::{About, Mean, Plan, Planned, Record, Row, Spread},
+    training::describe,
 };
+
+/// What to train, and what to vary.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// The config file.
+    pub config: PathBuf,
+
+    /// The values of one key, such as optimizer.learning_rate=0.1,0.5 or seed=0,1,2; an empty value
+    /// removes the key. A value may be a section, for example to give each optimizer its own
+    /// learning rate:
+    /// 'optimizer={name="sgd",learning_rate=0.1},{name="adamw",learning_rate=0.002}'. May be
+    /// repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE,...", required = true)]
+    pub overrides: Vec<String>,
+
+    /// The folder for the runs: a new one, or that of this sweep to resume it [default:
+    /// runs/sweep-NUMBER].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Tests the setting with the best validation accuracy, with all of its seeds; otherwise
+    /// nothing is tested.
+    #[arg(long)]
+    pub test_best: bool,
+
+    /// The folder of Fashion-MNIST's four files [default: FASHION_MNIST_DIR, or the user's cache].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
 
 /// The file with the definition of the sweep, and the results of its runs so far.
 const RECORD: &str = "sweep.json";
@@ -36,8 +71,8 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
         if ended.is_empty() {
             let path = sweep.path(run);
             let over = sweep.run(number, || match is_run(&path) {
-                Ok(()) => go_on(&path, &[], data_dir, &stop),
-                Err(_) => start(&run.config, Some(&path), data_dir, &stop),
+                Ok(()) => resume(&path, &[], data_dir, &stop),
+                Err(_) => start(&run.config, Some(&path), data_dir, &stop).map(drop),
             })?;
             if let Some(error) = over {
                 return Err(error);
@@ -56,7 +91,7 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
             say(format_args!("testing {}", run.name));
             let test = [("--test-best".to_owned(), "test=true".to_owned())];
             let path = sweep.path(run);
-            if let Some(error) = sweep.run(number, || go_on(&path, &test, data_dir, &stop))? {
+            if let Some(error) = sweep.run(number, || resume(&path, &test, data_dir, &stop))? {
                 return Err(error);
             }
         }
@@ -84,7 +119,7 @@ impl<'a> Sweep<'a> {
     /// Reads the results of the runs in the folder.
     fn read(plan: &'a Plan, folder: PathBuf) -> Result<Self, Error> {
         let row = |run: &Planned| {
-            let result = read(&folder.join(&run.name), "result.json")?;
+            let result = files::result(&folder.join(&run.name))?;
             Ok(Row { name: run.name.clone(), set: run.set.clone(), result, error: None })
         };
         let rows = plan.runs.iter().map(row).collect::<Result<_, Error>>()?;
@@ -100,18 +135,20 @@ impl<'a> Sweep<'a> {
     fn run(
         &mut self,
         number: usize,
-        work: impl FnOnce() -> Result<RunResult, Error>,
+        work: impl FnOnce() -> Result<(), Error>,
     ) -> Result<Option<Error>, Error> {
         // A device that runs out of memory panics; the next run may need less.
+        let path = self.folder.join(&self.rows[number].name);
+        let work = || work().and_then(|()| report::write_run(&path));
         let done = catch_unwind(AssertUnwindSafe(work));
         let done = done.unwrap_or_else(|panic| Err(describe(&*panic)));
         let row = &mut self.rows[number];
         // Read from the file, so that a resumed sweep has the same values to the last bit.
-        row.result = read(&self.folder.join(&row.name), "result.json")?;
+        row.result = files::result(&path)?;
         row.error = done.as_ref().err().map(ToString::to_string);
         self.write()?;
         match done {
-            Ok(_) => say(format_args!("")),
+            Ok(()) => say(format_args!("")),
             Err(Error::Stopped(why)) => {
                 return Ok(Some(Error::Stopped(format!("{why}\n{WAY_ON}"))));
             }
@@ -134,9 +171,10 @@ impl<'a> Sweep<'a> {
         write_whole(&self.folder.join(RECORD), text.as_bytes())?;
         let begun: Vec<PathBuf> = self.plan.runs.iter().map(|run| self.path(run)).collect();
         let begun: Vec<PathBuf> = begun.into_iter().filter(|run| is_run(run).is_ok()).collect();
-        match begun.is_empty() {
-            true => Ok(()),
-            false => write_sweep(&begun, &means, &self.folder.join("report.html")),
+        if begun.is_empty() {
+            Ok(())
+        } else {
+            report::write_comparison(&begun, &means, &self.folder.join("report.html"))
         }
     }
 
@@ -144,9 +182,10 @@ impl<'a> Sweep<'a> {
         let tested = self.rows.iter().flat_map(|row| &row.result).any(|it| it.test_loss.is_some());
         let line = |name: &str, columns: [String; 4], seconds: &str| {
             let [accuracy, loss, test_accuracy, test_loss] = columns;
-            let test = match tested {
-                true => format!("  {test_accuracy:>15}  {test_loss:>15}"),
-                false => String::new(),
+            let test = if tested {
+                format!("  {test_accuracy:>15}  {test_loss:>15}")
+            } else {
+                String::new()
             };
             say(format_args!("{accuracy:>15}  {loss:>15}{test}  {seconds:>7}  {name}"));
         };
@@ -197,7 +236,7 @@ fn open(out: Option<&Path>, about: &About) -> Result<(PathBuf, File), Error> {
         Some(out) => out.to_owned(),
         None => numbered(about),
     };
-    match read::<About>(&path, RECORD)? {
+    match files::read::<About>(&path, RECORD)? {
         Some(before) => {
             let differences = about.differences(&before);
             if !differences.is_empty() {
@@ -224,7 +263,7 @@ fn open(out: Option<&Path>, about: &About) -> Result<(PathBuf, File), Error> {
 fn numbered(about: &About) -> PathBuf {
     let mut paths = (1..).map(|number| Path::new("runs").join(format!("sweep-{number}")));
     let is_same = |path: &Path| {
-        let before = read::<About>(path, RECORD).ok().flatten();
+        let before = files::read::<About>(path, RECORD).ok().flatten();
         before.is_some_and(|before| about.differences(&before).is_empty())
     };
     let path = paths.find(|path| !path.exists() || is_same(path));

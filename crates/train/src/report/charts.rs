@@ -5,7 +5,7 @@ use std::{error::Error, ops::Range};
 use maud::{Markup, PreEscaped, html};
 use plotters::{coord::Shift, prelude::*};
 
-use super::format;
+use crate::format;
 
 /// A line of a chart.
 pub struct Line<'a> {

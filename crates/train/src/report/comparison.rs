@@ -3,23 +3,23 @@
 use maud::{Markup, html};
 
 use super::{
-    Run,
     charts::{self, Line},
-    format::{self, UNKNOWN},
-    scroll,
+    parts::{by_epoch, scroll},
 };
 use crate::{
-    record::{Epoch, RunResult},
+    format::{self, UNKNOWN},
+    run::{RunFiles, record::RunResult},
     sweep::{Mean, Spread},
+    training::Epoch,
 };
 
 /// How many runs there are.
-pub fn title(runs: &[Run]) -> String {
+pub fn title(runs: &[RunFiles]) -> String {
     format!("Comparison of {} runs", runs.len())
 }
 
 /// The runs in one table, their means over seeds, charts with one line per run, and their configs.
-pub fn body(runs: &[Run], means: &[Mean]) -> Markup {
+pub fn body(runs: &[RunFiles], means: &[Mean]) -> Markup {
     let synthetic: Vec<_> =
         runs.iter().filter(|run| run.is_synthetic()).map(|run| run.name.as_str()).collect();
     html! {
@@ -51,12 +51,12 @@ pub fn body(runs: &[Run], means: &[Mean]) -> Markup {
     }
 }
 
-fn chart(caption: &str, runs: &[Run], value: fn(&Epoch) -> f64) -> Markup {
-    let lines = runs.iter().map(|run| Line { name: &run.name, points: run.by_epoch(value) });
+fn chart(caption: &str, runs: &[RunFiles], value: fn(&Epoch) -> f64) -> Markup {
+    let lines = runs.iter().map(|run| Line { name: &run.name, points: by_epoch(run, value) });
     charts::figure(caption, &lines.collect::<Vec<_>>())
 }
 
-fn table(runs: &[Run]) -> Markup {
+fn table(runs: &[RunFiles]) -> Markup {
     let sources_differ = runs.iter().any(|run| run.data_source() != runs[0].data_source());
     let tested = runs
         .iter()
@@ -107,7 +107,7 @@ fn table(runs: &[Run]) -> Markup {
                             }
                             td { (of(|result| Some(format::duration(result.seconds)))) }
                             td.text { (of(|result| Some(result.network.clone()))) }
-                            td.text { (run.device().unwrap_or(UNKNOWN)) }
+                            td.text { (run.device().map_or(UNKNOWN, |(name, _)| name)) }
                             @if sources_differ {
                                 td.text {
                                     @if let Some(source) = run.data_source() { (source) }

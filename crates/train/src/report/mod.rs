@@ -3,41 +3,35 @@
 
 mod charts;
 mod comparison;
-pub(crate) mod format;
+mod parts;
 mod pictures;
 mod single;
 #[cfg(test)]
 mod tests;
 
-use fashion_mnist::Source;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::path::{Path, PathBuf};
+
+use maud::{DOCTYPE, PreEscaped, html};
 
 use crate::{
-    record::{Environment, Epoch, RunResult, Step, TestReport},
+    Error,
+    run::{RunFiles, folder::write_whole},
     sweep::Mean,
 };
 
-/// A run as read from its folder; what does not exist yet (a run in progress has no result) is
-/// `None` or empty.
-pub(crate) struct Run {
-    /// The folder's name.
-    pub name: String,
-    /// The text of `config.toml`.
-    pub config: String,
-    /// From `environment.json`.
-    pub environment: Option<Environment>,
-    /// From `metrics.jsonl`.
-    pub epochs: Vec<Epoch>,
-    /// From `steps.jsonl`.
-    pub steps: Vec<Step>,
-    /// From `result.json`.
-    pub result: Option<RunResult>,
-    /// From `test.json`.
-    pub test: Option<TestReport>,
+/// Writes the page about a run into its folder.
+pub(crate) fn write_run(run: &Path) -> Result<(), Error> {
+    write_comparison(&[run.to_owned()], &[], &run.join("report.html"))
+}
+
+/// Writes the page that compares runs; for a sweep, with means over seeds.
+pub(crate) fn write_comparison(runs: &[PathBuf], means: &[Mean], out: &Path) -> Result<(), Error> {
+    let runs = runs.iter().map(|path| RunFiles::read(path)).collect::<Result<Vec<_>, _>>()?;
+    write_whole(out, page(&runs, means).as_bytes())
 }
 
 /// One self-contained page about one run, or comparing several; for a sweep, with means over seeds.
-pub(crate) fn page(runs: &[Run], means: &[Mean]) -> String {
+fn page(runs: &[RunFiles], means: &[Mean]) -> String {
     let (title, body) = match runs {
         [run] if means.is_empty() => (single::title(run), single::body(run)),
         runs => (comparison::title(runs), comparison::body(runs, means)),
@@ -61,30 +55,7 @@ pub(crate) fn page(runs: &[Run], means: &[Mean]) -> String {
     .into_string()
 }
 
-impl Run {
-    fn device(&self) -> Option<&str> {
-        let result = self.result.as_ref().map(|result| &result.device);
-        let device = result.or_else(|| Some(&self.environment.as_ref()?.device))?;
-        Some(device)
-    }
-
-    fn data_source(&self) -> Option<&Source> {
-        let result = self.result.as_ref().map(|result| &result.data_source);
-        let source = result.or_else(|| Some(&self.environment.as_ref()?.data_source))?;
-        Some(source)
-    }
-
-    fn is_synthetic(&self) -> bool {
-        self.data_source() == Some(&Source::Synthetic)
-    }
-
-    /// One value of each epoch, as the points of a line.
-    fn by_epoch(&self, value: impl Fn(&Epoch) -> f64) -> Vec<(usize, f64)> {
-        self.epochs.iter().map(|epoch| (epoch.epoch, value(epoch))).collect()
-    }
-}
-
-/// A table that scrolls sideways in its own frame where the screen is too narrow.
-fn scroll(label: &str, table: Markup) -> Markup {
-    html! { div.scroll role="group" aria-label=(label) tabindex="0" { (table) } }
+/// The HTML page of `train report` about a run, or comparing several.
+pub fn report_page(runs: &[RunFiles]) -> String {
+    page(runs, &[])
 }

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use crate::record::{Filters, Mistake};
+use crate::run::record::{Filters, Mistake};
 
 /// Height and width of an image, in pixels.
 const SIDE: usize = 28;

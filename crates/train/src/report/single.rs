@@ -3,13 +3,18 @@
 use maud::{Markup, html};
 
 use super::{
-    Run,
     charts::{self, Line},
-    format::{self, UNKNOWN},
-    pictures, scroll,
+    parts::{by_epoch, scroll},
+    pictures,
 };
-use crate::record::{
-    Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight,
+use crate::{
+    format::{self, UNKNOWN},
+    run::{
+        RunFiles,
+        record::{Environment, Filters, Mistake, RunResult, TestReport, Weight},
+        scores::{Scores, scores},
+    },
+    training::{Epoch, Seconds, Step},
 };
 
 /// At most this many are shown.
@@ -20,7 +25,7 @@ const FILTERS: usize = 64;
 const WEIGHTS: usize = 24;
 
 /// The run's name, with its accuracy if it has one.
-pub fn title(run: &Run) -> String {
+pub fn title(run: &RunFiles) -> String {
     match &run.result {
         Some(result) => format!("{}: {}", run.name, format::percent(main_accuracy(result).1)),
         None => run.name.clone(),
@@ -28,7 +33,7 @@ pub fn title(run: &Run) -> String {
 }
 
 /// All that is known about the run.
-pub fn body(run: &Run) -> Markup {
+pub fn body(run: &RunFiles) -> Markup {
     html! {
         (header(run))
         @if run.is_synthetic() {
@@ -67,7 +72,7 @@ fn main_accuracy(result: &RunResult) -> (&'static str, f64) {
     }
 }
 
-fn header(run: &Run) -> Markup {
+fn header(run: &RunFiles) -> Markup {
     let last = run.epochs.last();
     let accuracy = match (&run.result, last) {
         (Some(result), _) => Some(main_accuracy(result)),
@@ -84,14 +89,14 @@ fn header(run: &Run) -> Markup {
                 @if let Some(result) = &run.result {
                     div { dt { "Network" } dd { (result.network) } }
                 }
-                @if let Some(device) = run.device() { div { dt { "Device" } dd { (device) } } }
+                @if let Some((device, _)) = run.device() { div { dt { "Device" } dd { (device) } } }
                 @if let Some(source) = run.data_source() { div { dt { "Images" } dd { (source) } } }
             }
         }
     }
 }
 
-fn summary(run: &Run) -> Markup {
+fn summary(run: &RunFiles) -> Markup {
     let (caption, mut rows) = match &run.result {
         Some(result) => ("The run and its result", result_rows(result)),
         None => ("The run so far", vec![("Epochs", run.epochs.len().to_string())]),
@@ -134,7 +139,7 @@ fn result_rows(result: &RunResult) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn training(run: &Run) -> Markup {
+fn training(run: &RunFiles) -> Markup {
     let by_step = |value: fn(&Step) -> f64| -> Vec<_> {
         run.steps.iter().map(|step| (step.step, value(step))).collect()
     };
@@ -144,24 +149,24 @@ fn training(run: &Run) -> Markup {
         @if run.epochs.is_empty() && run.steps.is_empty() { p { "Nothing is recorded yet." } }
         div.charts {
             (charts::figure("Loss by epoch", &[
-                Line { name: "Training", points: run.by_epoch(|epoch| epoch.train_loss) },
-                Line { name: "Validation", points: run.by_epoch(|epoch| epoch.validation_loss) },
+                Line { name: "Training", points: by_epoch(run, |epoch| epoch.train_loss) },
+                Line { name: "Validation", points: by_epoch(run, |epoch| epoch.validation_loss) },
             ]))
             (charts::figure("Accuracy by epoch, in %", &[
                 Line {
                     name: "Training",
-                    points: run.by_epoch(|epoch| 100.0 * epoch.train_accuracy),
+                    points: by_epoch(run, |epoch| 100.0 * epoch.train_accuracy),
                 },
                 Line {
                     name: "Validation",
-                    points: run.by_epoch(|epoch| 100.0 * epoch.validation_accuracy),
+                    points: by_epoch(run, |epoch| 100.0 * epoch.validation_accuracy),
                 },
             ]))
             @if run.steps.is_empty() {
                 (one("Learning rate by epoch", "Learning rate",
-                    run.by_epoch(|epoch| epoch.learning_rate)))
+                    by_epoch(run, |epoch| epoch.learning_rate)))
                 (one("Gradient norm by epoch", "Gradient norm",
-                    run.by_epoch(|epoch| epoch.gradient_norm)))
+                    by_epoch(run, |epoch| epoch.gradient_norm)))
             } @else {
                 (one("Training loss by step", "Training loss", by_step(|step| step.loss)))
                 (one("Learning rate by step", "Learning rate",
@@ -170,7 +175,7 @@ fn training(run: &Run) -> Markup {
                     by_step(|step| step.gradient_norm)))
             }
             (one("Weight norm by epoch", "Weight norm",
-                run.by_epoch(|epoch| epoch.weight_norm)))
+                by_epoch(run, |epoch| epoch.weight_norm)))
         }
     }
 }
@@ -228,36 +233,6 @@ fn confusion(test: &TestReport) -> Markup {
             }
         },
     )
-}
-
-/// The scores of a class, each from 0 to 1, or `None` if it is undefined.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scores {
-    /// The share of the images predicted as the class that are of it.
-    pub precision: Option<f64>,
-    /// The share of the images of the class that are predicted as it.
-    pub recall: Option<f64>,
-    /// The harmonic mean of the two.
-    pub f1: Option<f64>,
-    /// The number of images of the class.
-    pub images: u32,
-}
-
-/// The scores of each class of a confusion matrix.
-pub fn scores(confusion: &[Vec<u32>]) -> Vec<Scores> {
-    let share = |part: u32, whole: u32| (whole > 0).then(|| f64::from(part) / f64::from(whole));
-    let scores = confusion.iter().enumerate().map(|(class, row)| {
-        let right = row[class];
-        let images: u32 = row.iter().sum();
-        let taken: u32 = confusion.iter().map(|row| row[class]).sum();
-        Scores {
-            precision: share(right, taken),
-            recall: share(right, images),
-            f1: share(2 * right, taken + images),
-            images,
-        }
-    });
-    scores.collect()
 }
 
 fn classes(test: &TestReport) -> Markup {
@@ -330,7 +305,7 @@ fn first_layer(filters: &Filters) -> Markup {
     } else {
         format!("The {count} filters")
     };
-    let colours = match channels {
+    let colors = match channels {
         1 => "",
         3 => " Its three channels are red, green and blue.",
         _ => " Shown is the mean of its channels.",
@@ -344,7 +319,7 @@ fn first_layer(filters: &Filters) -> Markup {
             }
             figcaption {
                 (shown) " of the first convolution, " (height) " × " (width) " weights each. Black \
-                 is a filter's lowest weight, white its highest." (colours)
+                 is a filter's lowest weight, white its highest." (colors)
             }
         }
     }

@@ -2,14 +2,18 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use fashion_mnist::Source;
 
 use super::{
-    Run,
     charts::{self, Line},
-    format, pictures,
-    single::{Scores, scores},
+    pictures,
 };
 use crate::{
-    record::{Environment, Epoch, Filters, Mistake, RunResult, Seconds, Step, TestReport, Weight},
+    format,
+    run::{
+        RunFiles,
+        record::{Environment, Filters, Mistake, RunResult, TestReport, Weight},
+        scores::{Scores, scores},
+    },
     sweep::{Mean, Spread},
+    training::{Epoch, Seconds, Step},
 };
 
 #[test]
@@ -25,7 +29,7 @@ fn a_page_needs_nothing_else() {
 }
 
 #[test]
-fn every_colour_is_one_of_the_style() {
+fn every_color_is_one_of_the_style() {
     let lines: Vec<_> = (0..60).map(|_| Line { name: "", points: vec![(1, 0.5)] }).collect();
     let figure = charts::figure("", &lines).into_string();
     let page = page(&[finished(3, 100)]);
@@ -113,14 +117,14 @@ fn what_is_not_finite_is_left_out_of_the_charts() {
 fn numbers_that_do_not_fit_each_other_are_refused_with_their_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.toml"), "").unwrap();
-    let page = |change: fn(&mut TestReport)| {
+    let read = |change: fn(&mut TestReport)| {
         let mut test = finished(1, 0).test.unwrap();
         change(&mut test);
         let test = serde_json::to_vec(&test).unwrap();
         std::fs::write(folder.path().join("test.json"), test).unwrap();
-        crate::report_page(&[folder.path().to_owned()])
+        RunFiles::read(folder.path())
     };
-    page(|_| ()).unwrap();
+    read(|_| ()).unwrap();
     type Change = fn(&mut TestReport);
     let changes: [(Change, &str); 5] = [
         (|test| test.confusion[3] = vec![1], "does not fit the 10 classes"),
@@ -133,7 +137,7 @@ fn numbers_that_do_not_fit_each_other_are_refused_with_their_file() {
         (|test| test.filters.as_mut().unwrap().shape[0] = usize::MAX, "cannot have 150 values"),
     ];
     for (change, expected) in changes {
-        let error = page(change).unwrap_err().to_string();
+        let error = read(change).unwrap_err().to_string();
         assert!(error.contains("test.json: ") && error.contains(expected), "{error}");
     }
 }
@@ -205,9 +209,9 @@ fn filters_are_stretched_each_to_its_own_range() {
         let pictures = pictures::filters(&Filters { shape, values: values.to_vec() }, 64);
         pictures.iter().map(|address| decoded(address)).collect::<Vec<_>>()
     };
-    let grey = picture(1, &[-1.0, 1.0, 5.0, 4.0]);
-    assert_eq!(grey[0].to_luma8().as_raw(), &[0, 255]);
-    assert_eq!(grey[1].to_luma8().as_raw(), &[255, 0]);
+    let gray = picture(1, &[-1.0, 1.0, 5.0, 4.0]);
+    assert_eq!(gray[0].to_luma8().as_raw(), &[0, 255]);
+    assert_eq!(gray[1].to_luma8().as_raw(), &[255, 0]);
     // Red, green and blue of the left and the right pixel; the second filter is constant.
     let [first, second] =
         &picture(3, &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0])[..]
@@ -293,7 +297,7 @@ fn means_over_seeds_have_their_deviation() {
     assert!(page.contains("<td>0.5000</td>"), "{page}");
 }
 
-fn page(runs: &[Run]) -> String {
+fn page(runs: &[RunFiles]) -> String {
     super::page(runs, &[])
 }
 
@@ -316,11 +320,11 @@ fn noise(count: usize) -> Vec<f32> {
     (0..count).map(|index| (index as f32 * 12.9898).sin()).collect()
 }
 
-fn under_way(epochs: usize, steps: usize) -> Run {
-    Run { result: None, test: None, ..finished(epochs, steps) }
+fn under_way(epochs: usize, steps: usize) -> RunFiles {
+    RunFiles { result: None, test: None, ..finished(epochs, steps) }
 }
 
-fn finished(epochs: usize, steps: usize) -> Run {
+fn finished(epochs: usize, steps: usize) -> RunFiles {
     let device = "flex".to_owned();
     let data_source = Source::FashionMnist("data".into());
     let epoch = |epoch| Epoch {
@@ -351,7 +355,7 @@ fn finished(epochs: usize, steps: usize) -> Run {
         learning_rate: 0.1,
         gradient_norm: 1.0,
     };
-    Run {
+    RunFiles {
         name: "lenet-1".to_owned(),
         config: "network = \"lenet\"\n".to_owned(),
         environment: Some(Environment {

@@ -7,7 +7,10 @@ use fashion_mnist::{BatchLoader, FashionMnist, Split};
 
 use super::set;
 use crate::{
-    Config, classifier::Classifier, fit::Fit, optimizer::optimizer, run_dir::RunDir, stop::Stop,
+    Config,
+    run::{RunFiles, execute::start},
+    stop::Stop,
+    training::{Classifier, optimizer::optimizer},
 };
 
 /// A measurement, which must run without other tests beside it:
@@ -18,14 +21,24 @@ fn the_program_costs_little_beside_the_bare_loop() {
     const STEPS: usize = 40;
     const ROUNDS: usize = 9;
     let limit = format!("data.limit={}", 256 * STEPS);
-    let config =
-        Config::load(None, &set(&["batch_size=256", "epochs=1", "data.source=synthetic", &limit]));
+    let config = Config::load(
+        None,
+        &set(&[
+            "batch_size=256",
+            "epochs=1",
+            "data.source=synthetic",
+            "data.validation=100",
+            "device=flex",
+            "test=false",
+            &limit,
+        ]),
+    );
     let config = config.unwrap();
     let device = Device::flex().autodiff();
     let data = FashionMnist::synthetic().hold_out(100, 0);
     let images = data.split(Split::Train).first(256 * STEPS);
     let loader = |images| BatchLoader::new(images, 256, &device.clone().inner());
-    let (train, validation) = (loader(&images).shuffled(0), loader(data.split(Split::Validation)));
+    let train = loader(&images).shuffled(0);
 
     let bare = || {
         let mut classifier = Classifier::new(&config, &device);
@@ -40,18 +53,8 @@ fn the_program_costs_little_beside_the_bare_loop() {
     };
     let program = || {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(Some(&folder.path().join("run")), &config).unwrap();
-        let fit = Fit {
-            config: &config,
-            run: &run,
-            devices: std::slice::from_ref(&device),
-            eager: true,
-            images: &images,
-            train: &train,
-            validation: &validation,
-            stop: &Stop::default(),
-        };
-        fit.run(None).unwrap().epochs[0].seconds.training
+        let run = start(&config, Some(folder.path()), None, &Stop::default()).unwrap();
+        RunFiles::read(&run).unwrap().epochs[0].seconds.training
     };
     let median = |mut times: Vec<f64>| {
         times.sort_by(f64::total_cmp);

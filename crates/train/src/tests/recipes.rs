@@ -1,4 +1,4 @@
-//! Compares loss, gradients, optimizers and averages with PyTorch's, from `tests/reference.py`.
+//! Compares loss, gradients, optimizers and EMA of weights with PyTorch's, from `tests/reference.py`.
 
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -14,9 +14,12 @@ use serde_json::Value;
 use super::{quickstart, set};
 use crate::{
     Config,
-    average::Average,
-    classifier::{Classifier, cross_entropy},
-    optimizer::{clip, optimizer, squared_gradients},
+    training::{
+        Classifier, Ema,
+        classifier::cross_entropy,
+        optimizer::{clip, optimizer},
+        squared_gradients,
+    },
 };
 
 fn reference() -> Value {
@@ -195,17 +198,17 @@ fn averages_of_weights_are_pytorchs() {
     let classifier = Classifier::new(&quickstart(), &Device::flex().autodiff());
     let values = numbers(&reference["values"]);
     let of = |value: f32| classifier.clone().fork(&Device::flex().autodiff()).map(&mut Fill(value));
-    let mut average = Average::new(&of(values[0]), reference["decay"].as_f64().unwrap());
+    let mut ema = Ema::new(&of(values[0]), reference["decay"].as_f64().unwrap());
     for (&value, expected) in values.iter().zip(numbers(&reference["averages"])).skip(1) {
-        average.update(&of(value), 1000);
-        let models::Network::LeNet(lenet) = &average.classifier.network else { unreachable!() };
+        ema.update(&of(value), 1000);
+        let models::Network::LeNet(lenet) = &ema.classifier.network else { unreachable!() };
         let weight = lenet.fc3.weight.val().max().into_scalar::<f32>();
         assert!((weight - expected).abs() < 1e-6, "{weight}, not {expected}");
     }
     // At the start it follows quickly: after the first step it is close to the new weights.
-    let mut average = Average::new(&of(0.0), 0.999);
-    average.update(&of(1.0), 1);
-    let models::Network::LeNet(lenet) = &average.classifier.network else { unreachable!() };
+    let mut ema = Ema::new(&of(0.0), 0.999);
+    ema.update(&of(1.0), 1);
+    let models::Network::LeNet(lenet) = &ema.classifier.network else { unreachable!() };
     let weight = lenet.fc3.weight.val().max().into_scalar::<f32>();
     assert!((weight - 9.0 / 11.0).abs() < 1e-6, "{weight}");
 }
@@ -227,7 +230,7 @@ fn keys_that_an_optimizer_or_a_schedule_has_not_are_refused() {
     assert!(refusal(&["augment.crop=28"]).contains("below the image's 28"));
     assert!(refusal(&["augment.mixpu=1"]).contains("did you mean `mixup`?"));
     assert!(refusal(&["augment.flip=1"]).contains("expected a boolean"));
-    assert!(refusal(&["average.decai=0.9"]).contains("did you mean `decay`?"));
+    assert!(refusal(&["ema.decai=0.9"]).contains("did you mean `decay`?"));
     assert!(refusal(&["early_stopping.patience=0"]).contains("above 0"));
     assert!(refusal(&["early_stopping.patients=3"]).contains("did you mean `patience`?"));
     assert!(refusal(&["label_smoothing=1"]).contains("from 0 to below 1"));

@@ -58,7 +58,7 @@ fn a_run_leaves_its_folder_behind() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     assert_eq!(printed.lines().filter(|line| line.starts_with("epoch ")).count(), 4, "{printed}");
-    assert!(printed.contains("synthetic stand-in, not Fashion-MNIST"), "{printed}");
+    assert!(printed.contains("synthetic data, not Fashion-MNIST"), "{printed}");
     assert!(printed.lines().last().unwrap().contains(folder.to_str().unwrap()), "{printed}");
 
     let read = |name| fs::read_to_string(folder.join(name)).unwrap();
@@ -70,7 +70,7 @@ fn a_run_leaves_its_folder_behind() {
     assert_eq!(result["backend"], "flex");
     assert_eq!(result["epochs"], 4);
     assert_eq!(result["seed"], 0);
-    assert_eq!(result["data_source"], "synthetic stand-in, not Fashion-MNIST");
+    assert_eq!(result["data_source"], "synthetic data, not Fashion-MNIST");
     for key in ["test_accuracy", "test_loss", "train_images_per_second", "seconds"] {
         assert!(result[key].as_f64().unwrap() > 0.0, "{key}");
     }
@@ -142,7 +142,7 @@ fn devices_are_listed() {
 /// A cache that is not writable simulates a machine without network.
 #[test]
 #[cfg(target_os = "linux")]
-fn where_the_images_cannot_be_had_the_quickstart_says_so_and_takes_the_stand_in() {
+fn without_the_images_the_quickstart_says_so_and_uses_synthetic_data() {
     let temp = TempDir::new().unwrap();
     let cache = temp.path().join("cache");
     fs::write(&cache, "a file in the way").unwrap();
@@ -155,7 +155,7 @@ fn where_the_images_cannot_be_had_the_quickstart_says_so_and_takes_the_stand_in(
     assert!(output.status.success(), "{warning}");
     assert!(warning.contains("trains on SYNTHETIC images"), "{warning}");
     let result = fs::read_to_string(folder.join("result.json")).unwrap();
-    assert!(result.contains("synthetic stand-in, not Fashion-MNIST"), "{result}");
+    assert!(result.contains("synthetic data, not Fashion-MNIST"), "{result}");
 
     let refused = temp.path().join("refused");
     let refused = refused.to_str().unwrap();
@@ -395,14 +395,14 @@ fn a_picture_too_large_for_the_memory_is_refused() {
     // The header is enough: nothing after it is read.
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     let signature = png.len();
-    for (size, [depth, colour], expected) in [
+    for (size, [depth, color], expected) in [
         ([20_000_u32, 20_000], [8, 2], "20000 x 20000 pixels exceed"),
         ([16_000, 16_000], [16, 6], "16000 x 16000 pixels exceed"),
         ([1, 16_000], [8, 2], "1 x 16000 pixels are too thin"),
     ] {
         png.truncate(signature);
         png.extend(size.map(u32::to_be_bytes).concat());
-        png.extend([depth, colour, 0, 0, 0]);
+        png.extend([depth, color, 0, 0, 0]);
         let mut crc = flate2::Crc::new();
         crc.update(&png[12..]);
         png.extend(crc.sum().to_be_bytes());
@@ -453,4 +453,63 @@ fn messages_name_the_command_that_works() {
     let (options, _) = after.split_once(&format!("-- resume '{folder}'`")).expect(&message);
     assert_eq!(options.contains("--no-default-features"), cfg!(not(feature = "wgpu")), "{message}");
     assert_eq!(options.contains("ndarray"), cfg!(feature = "ndarray"), "{message}");
+}
+
+/// Every key of the schema is accepted in its range and refused outside.
+#[test]
+fn the_keys_of_a_config_are_listed_with_their_ranges() {
+    let list = String::from_utf8(run(&["config"]).stdout).unwrap();
+    for line in [
+        "network: lenet, lenet_bn, ",
+        "optimizer.momentum: number from 0 to below 1; default 0.0",
+        "ema.decay: number from 0 to below 1; required",
+        "schedule.name: constant, step, cosine, linear, one-cycle; default \"constant\"",
+        "data.limit: integer from 1; not set by default",
+        "[pretrained] Weights to start from",
+    ] {
+        assert!(list.contains(line), "no `{line}` in {list}");
+    }
+
+    let schema = run(&["config", "--schema"]).stdout;
+    let schema: serde_json::Value = serde_json::from_slice(&schema).unwrap();
+    let mut checked = 0;
+    for (section, keys) in schema["properties"].as_object().unwrap() {
+        for (name, key) in keys["properties"].as_object().into_iter().flatten() {
+            for (end, outside, inside) in [
+                ("minimum", -1.0, 0.0),
+                ("exclusiveMinimum", 0.0, 0.5),
+                ("maximum", 1.0, 0.0),
+                ("exclusiveMaximum", 0.0, -0.5),
+            ] {
+                let (Some(end), false) = (key[end].as_f64(), name == "crop") else { continue };
+                let set = |offset: f64| format!("{section}.{name}={}", end + offset);
+                let refused = run(&["--set", &set(outside), "--run-dir", "/"]);
+                assert_refused(refused, &[&format!("--set {section}.{name}"), "expected"]);
+                // A valid value fails later: the folder is not empty, or the key is not used.
+                let message = run(&["--set", &set(inside), "--run-dir", "/"]).stderr;
+                let message = String::from_utf8(message).unwrap();
+                assert!(!message.contains("expected"), "{section}.{name}: {message}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 15, "{checked}");
+}
+
+#[test]
+fn renamed_keys_are_named() {
+    for (old, new) in [
+        ("average.decay=0.9", "unknown field `average`: the section is `[ema]` now"),
+        ("initial.weights=a.pth", "unknown field `initial`: the section is `[pretrained]` now"),
+        ("pretrained={weights=\"a.pth\",grey_images=true}", "the key is `grayscale` now"),
+        ("batch_norm=kernel", "the key is `kernels` now"),
+    ] {
+        assert_refused(run(&["--set", old]), &[new]);
+    }
+}
+
+#[test]
+fn shells_complete_the_arguments() {
+    let script = String::from_utf8(run(&["completions", "bash"]).stdout).unwrap();
+    assert!(script.contains("_train()") && script.contains("--run-dir"), "{script}");
 }

@@ -23,7 +23,7 @@ const RECIPE: [&str; 11] = [
     "optimizer.weight_decay=0.01",
     "optimizer.clip_norm=1",
     "schedule={ name = \"one-cycle\" }",
-    "average.decay=0.9",
+    "ema.decay=0.9",
     "augment={ crop = 2, flip = true, erase = 0.3, mixup = 0.2, cutmix = 1.0 }",
     "accumulate=2",
     "label_smoothing=0.1",
@@ -111,9 +111,10 @@ fn checkpoints(run: &Path) -> Vec<usize> {
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name())),
-            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()))
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }
@@ -192,8 +193,8 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_is_taken() {
     let damages: [Damage; 6] = [
         ("classifier.bpk", flip),
         ("optimizer.bpk", cut),
-        ("average.bpk", flip),
-        ("average.bpk", |path| fs::remove_file(path).unwrap()),
+        ("ema.bpk", flip),
+        ("ema.bpk", |path| fs::remove_file(path).unwrap()),
         ("state.toml", flip),
         ("SHA256SUMS", cut),
     ];
@@ -233,7 +234,7 @@ fn sha256sum_checks_a_checkpoint() {
     let sound = sha256sum();
     assert!(sound.status.success(), "{sound:?}");
     assert_eq!(String::from_utf8(sound.stdout).unwrap().matches(": OK").count(), 4);
-    flip(&checkpoint.join("average.bpk"));
+    flip(&checkpoint.join("ema.bpk"));
     assert!(!sha256sum().status.success());
 }
 

@@ -27,7 +27,7 @@ fn result(run: &str) -> Value {
 fn a_run_is_tested_and_exported() {
     let temp = TempDir::new().unwrap();
     // With an average of the weights, the average is tested.
-    let path = ended(&temp, "run", &["--set", "average.decay=0.9"]);
+    let path = ended(&temp, "run", &["--set", "ema.decay=0.9"]);
     let expected = result(&path);
     let evaluated = json(run(&["evaluate", &path, "--json"]));
     assert_eq!(evaluated["accuracy"], expected["test_accuracy"]);
@@ -187,7 +187,7 @@ fn a_description_that_is_none_is_refused() {
 fn a_run_starts_from_the_weights_of_another() {
     let temp = TempDir::new().unwrap();
     let first = ended(&temp, "first", &["--epochs", "4"]);
-    let set = format!("initial.weights=\"{first}/model.bpk\"");
+    let set = format!("pretrained.weights=\"{first}/model.bpk\"");
     let second = ended(&temp, "second", &["--set", &set]);
     let loss = |run: &str| {
         let lines = super::resume::metrics(run.as_ref());
@@ -195,7 +195,7 @@ fn a_run_starts_from_the_weights_of_another() {
     };
     assert!(loss(&second) < 0.5 * loss(&first), "{} and {}", loss(&second), loss(&first));
 
-    let set = "initial.weights=\"no/such.pth\"";
+    let set = "pretrained.weights=\"no/such.pth\"";
     let other = temp.path().join("other");
     let refused = run(&quick(other.to_str().unwrap(), &["--set", set]));
     assert_refused(refused, &["cannot read the weights no/such.pth"]);
@@ -267,7 +267,7 @@ fn weights_of_another_split_to_start_from_are_noticed() {
     let temp = TempDir::new().unwrap();
     let first = ended(&temp, "first", &["--set", "data.split_seed=1"]);
     let warned = |name: &str, weights: &str, split: &str| {
-        let set = format!("initial.weights=\"{weights}\"");
+        let set = format!("pretrained.weights=\"{weights}\"");
         let split = format!("data.split_seed={split}");
         let folder = temp.path().join(name);
         let more = ["--epochs", "1", "--set", &set, "--set", &split];
@@ -290,7 +290,7 @@ fn weights_of_another_split_to_start_from_are_noticed() {
 
 /// The data source decides whether images are synthetic, not the name of a folder.
 #[test]
-fn a_folder_called_synthetic_is_not_the_stand_in() {
+fn a_folder_called_synthetic_is_not_synthetic_data() {
     let temp = TempDir::new().unwrap();
     let path = ended(&temp, "run", &[]);
     let page = || {
@@ -302,7 +302,7 @@ fn a_folder_called_synthetic_is_not_the_stand_in() {
         let file = Path::new(&path).join(name);
         let text = fs::read_to_string(&file).unwrap();
         let real = "Fashion-MNIST from /data/not-synthetic";
-        let real = text.replace("synthetic stand-in, not Fashion-MNIST", real);
+        let real = text.replace("synthetic data, not Fashion-MNIST", real);
         assert_ne!(text, real);
         fs::write(&file, real).unwrap();
     }

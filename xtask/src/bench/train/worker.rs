@@ -14,14 +14,14 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use train::{
     Config, DeviceName, Error,
-    classifier::Classifier,
     device::{self, Found, Kind},
-    optimizer::optimizer,
+    training::{Classifier, optimizer::optimizer},
 };
 
 use super::{
     super::{finish, timed},
-    Case, machine,
+    case::Case,
+    machine,
     side::{Failure, Introduction, Round, WarmUp},
 };
 

@@ -73,9 +73,12 @@ impl Pool2d {
         let windows = self.windows(size);
         [0, 1].map(|axis| {
             let (kernel, stride, padding) = self.of(axis);
-            let count = |(index, range): (usize, &Range<usize>)| match include_padding {
-                true => kernel.min(size[axis] + 2 * padding - index * stride),
-                false => range.len(),
+            let count = |(index, range): (usize, &Range<usize>)| {
+                if include_padding {
+                    kernel.min(size[axis] + 2 * padding - index * stride)
+                } else {
+                    range.len()
+                }
             };
             let windows = windows[axis].ranges.iter().enumerate();
             windows.map(|window| count(window).max(1) as f32).collect()

@@ -1,0 +1,15 @@
+use clap::{Args, Command};
+use clap_complete::{Shell, generate};
+
+/// For which shell.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// Prints the script that completes this program's arguments in a shell.
+pub(crate) fn completions(args: &CompletionsArgs, mut program: Command) {
+    let name = program.get_name().to_owned();
+    generate(args.shell, &mut program, name, &mut std::io::stdout());
+}
