@@ -34,9 +34,9 @@ struct File {
 ///
 /// # Errors
 ///
-/// If files import each other in a circle, or a file cannot be read.
+/// If files import each other in a cycle, or a file cannot be read.
 pub fn run() -> Result<(), Error> {
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     for folder in crates()? {
         let imports = imports(&folder)?;
         println!("{}", folder.strip_prefix(root()).unwrap_or(&folder).display());
@@ -44,12 +44,12 @@ pub fn run() -> Result<(), Error> {
             let imported = imported.iter().map(|path| path.display().to_string());
             println!("    {}: {}", file.display(), imported.collect::<Vec<_>>().join(" "));
         }
-        circles.extend(circle(&imports));
+        cycles.extend(cycle(&imports));
     }
-    if circles.is_empty() {
+    if cycles.is_empty() {
         Ok(())
     } else {
-        Err(Error::Usage(format!("circles of imports:\n    {}", circles.join("\n    "))))
+        Err(Error::Usage(format!("import cycles:\n    {}", cycles.join("\n    "))))
     }
 }
 
@@ -57,7 +57,8 @@ pub fn run() -> Result<(), Error> {
 fn crates() -> Result<Vec<PathBuf>, Error> {
     let folder = root().join("crates");
     let entries = fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))?;
-    let mut crates: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut crates: Vec<_> = paths.filter(|path| path.is_dir()).collect();
     crates.push(root().join("xtask"));
     crates.sort();
     Ok(crates)
@@ -135,9 +136,9 @@ fn definition(files: &Files, path: &[String]) -> Module {
     module
 }
 
-/// A circle of imports, if there is one.
-fn circle(imports: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<String> {
-    // Removes files that import none of the others, until only files in circles, and files that
+/// An import cycle, if there is one.
+fn cycle(imports: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<String> {
+    // Removes files that import none of the others, until only files in cycles, and files that
     // lead to them, are left.
     let mut left = imports.clone();
     loop {
@@ -154,9 +155,9 @@ fn circle(imports: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<String> {
     loop {
         let next = left[*path.last()?].first()?;
         if let Some(start) = path.iter().position(|file| *file == next) {
-            let circle = path[start..].iter().chain([&next]);
-            let circle: Vec<_> = circle.map(|file| file.display().to_string()).collect();
-            return Some(circle.join(" -> "));
+            let cycle = path[start..].iter().chain([&next]);
+            let cycle: Vec<_> = cycle.map(|file| file.display().to_string()).collect();
+            return Some(cycle.join(" -> "));
         }
         path.push(next);
     }
@@ -208,6 +209,7 @@ impl<'a> Visit<'a> for Names {
 
     fn visit_path(&mut self, path: &'a syn::Path) {
         let names: Vec<String> = path.segments.iter().map(|it| it.ident.to_string()).collect();
+        // A test module that is used in a statement only for tests.
         let is_test = names.iter().any(|name| name == "tests");
         self.names.extend(self.absolute(&names).filter(|_| names.len() > 1 && !is_test));
         syn::visit::visit_path(self, path);
@@ -263,16 +265,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_files_import_each_other_in_a_circle() {
+    fn no_files_import_each_other_in_a_cycle() {
         for folder in crates().unwrap() {
             let imports = imports(&folder).unwrap();
             assert!(imports.len() > 1 || folder.ends_with("test-devices"), "{}", folder.display());
-            assert_eq!(circle(&imports), None, "{}", folder.display());
+            assert_eq!(cycle(&imports), None, "{}", folder.display());
         }
     }
 
     #[test]
-    fn a_circle_is_found_through_re_exports() {
+    fn a_cycle_is_found_through_re_exports() {
         let folder = tempfile::tempdir().unwrap();
         let sources = folder.path().join("src");
         fs::create_dir_all(sources.join("b")).unwrap();
@@ -289,10 +291,10 @@ mod tests {
         let of_a: Vec<_> =
             open[Path::new("a.rs")].iter().map(|path| path.to_str().unwrap()).collect();
         assert_eq!(of_a, ["b/made.rs", "b/other.rs"]);
-        assert_eq!(circle(&open), None);
+        assert_eq!(cycle(&open), None);
 
         write("b/made.rs", "pub struct Made; fn g() { crate::a::f(todo!()) }");
-        let closed = circle(&imports(folder.path()).unwrap()).unwrap();
+        let closed = cycle(&imports(folder.path()).unwrap()).unwrap();
         assert_eq!(closed, "a.rs -> b/made.rs -> a.rs");
     }
 }

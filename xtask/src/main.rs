@@ -40,7 +40,7 @@ enum Chore {
     },
     /// Feeds damaged files to every reader of untrusted input.
     Fuzz(fuzz::Arguments),
-    /// Prints which files of each crate import which, and fails if they do so in a circle.
+    /// Prints which files of each crate import which, and fails if they do so in a cycle.
     Imports,
     /// Kills runs and sweeps at random moments, resumes them, and checks that each ends with the
     /// same bits as an uninterrupted one. Takes a few minutes. Unix only, because it uses signals.

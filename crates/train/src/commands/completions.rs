@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
@@ -11,5 +13,8 @@ pub(crate) struct CompletionsArgs {
 /// Prints the script that completes this program's arguments in a shell.
 pub(crate) fn completions(args: &CompletionsArgs, mut program: Command) {
     let name = program.get_name().to_owned();
-    generate(args.shell, &mut program, name, &mut std::io::stdout());
+    let mut script = Vec::new();
+    generate(args.shell, &mut program, name, &mut script);
+    // As for all output, a closed standard output is no error.
+    std::io::stdout().write_all(&script).ok();
 }

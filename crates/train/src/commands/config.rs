@@ -25,23 +25,24 @@ pub(crate) fn config(args: &ConfigArgs) {
 fn keys(section: &str, schema: &Value) -> Vec<String> {
     let mut keys = Vec::new();
     let mut sections = Vec::new();
-    for (name, key) in schema["properties"].as_object().into_iter().flatten() {
-        let key = without_null(key);
-        let meaning = key["description"].as_str().unwrap_or_default().replace('\n', " ");
+    let required = schema["required"].as_array();
+    for (name, outer) in schema["properties"].as_object().into_iter().flatten() {
+        let is_required = required.is_some_and(|required| required.iter().any(|it| it == name));
+        let inner = without_null(outer);
+        let of_either = |what: &str| outer.get(what).or(inner.get(what));
+        let meaning = of_either("description").and_then(Value::as_str).unwrap_or_default();
+        let meaning = meaning.replace('\n', " ");
         let name = format!("{section}{name}");
-        if key["properties"].is_object() {
+        if inner["properties"].is_object() {
             sections.push(format!("\n[{name}] {meaning}"));
-            sections.extend(self::keys(&format!("{name}."), key));
+            sections.extend(self::keys(&format!("{name}."), inner));
         } else {
-            let required = schema["required"].as_array().is_some_and(|required| {
-                required.iter().any(|required| name.ends_with(required.as_str().unwrap_or(".")))
-            });
-            let default = match &key["default"] {
-                Value::Null if required => "required".to_owned(),
-                Value::Null => "not set by default".to_owned(),
-                default => format!("default {default}"),
+            let default = match of_either("default") {
+                Some(default) if !default.is_null() => format!("default {default}"),
+                _ if is_required => "required".to_owned(),
+                _ => "not set by default".to_owned(),
             };
-            keys.push(format!("{name}: {}; {default}\n    {meaning}", values(key)));
+            keys.push(format!("{name}: {}; {default}\n    {meaning}", values(inner)));
         }
     }
     keys.extend(sections);

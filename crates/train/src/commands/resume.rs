@@ -27,13 +27,13 @@ pub(crate) struct ResumeArgs {
 /// Resumes an interrupted run.
 pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Error> {
     let path = &args.run_dir;
+    let folder = RunDir::open(path)?;
     if files::result(path)?.is_some() {
-        let _held = RunDir::open(path)?;
         // The run may have been killed while it wrote the page.
         report::write_run(path)?;
         return Err(Error::Usage(format!("the run {} has ended", path.display())));
     }
     let device = changes(&[], args.device.as_deref());
-    execute::resume(path, &device, args.data_dir.as_deref(), &Stop::at_ctrl_c())?;
-    report::write_run(path)
+    let run = execute::resume(folder, &device, args.data_dir.as_deref(), &Stop::at_ctrl_c())?;
+    report::finish(&run)
 }

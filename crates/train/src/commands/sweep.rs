@@ -11,9 +11,9 @@ use crate::{
     output::say,
     report,
     run::{
-        execute::{resume, start},
+        execute::{Ended, resume, start},
         files::{self, is_run},
-        folder::{LOCK, cannot_write, holds_other_than, lock, write_whole},
+        folder::{LOCK, RunDir, cannot_write, holds_other_than, lock, write_whole},
         record::RunResult,
     },
     stop::Stop,
@@ -70,9 +70,12 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
         say(format_args!("run {} of {}: {}{ended}", number + 1, plan.runs.len(), run.name));
         if ended.is_empty() {
             let path = sweep.path(run);
-            let over = sweep.run(number, || match is_run(&path) {
-                Ok(()) => resume(&path, &[], data_dir, &stop),
-                Err(_) => start(&run.config, Some(&path), data_dir, &stop).map(drop),
+            let over = sweep.run(number, || {
+                if is_run(&path) {
+                    resume(RunDir::open(&path)?, &[], data_dir, &stop)
+                } else {
+                    start(&run.config, Some(&path), data_dir, &stop)
+                }
             })?;
             if let Some(error) = over {
                 return Err(error);
@@ -91,7 +94,8 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<(), Error> {
             say(format_args!("testing {}", run.name));
             let test = [("--test-best".to_owned(), "test=true".to_owned())];
             let path = sweep.path(run);
-            if let Some(error) = sweep.run(number, || resume(&path, &test, data_dir, &stop))? {
+            let test = || resume(RunDir::open(&path)?, &test, data_dir, &stop);
+            if let Some(error) = sweep.run(number, test)? {
                 return Err(error);
             }
         }
@@ -135,11 +139,11 @@ impl<'a> Sweep<'a> {
     fn run(
         &mut self,
         number: usize,
-        work: impl FnOnce() -> Result<(), Error>,
+        work: impl FnOnce() -> Result<Ended, Error>,
     ) -> Result<Option<Error>, Error> {
         // A device that runs out of memory panics; the next run may need less.
         let path = self.folder.join(&self.rows[number].name);
-        let work = || work().and_then(|()| report::write_run(&path));
+        let work = || work().and_then(|run| report::finish(&run));
         let done = catch_unwind(AssertUnwindSafe(work));
         let done = done.unwrap_or_else(|panic| Err(describe(&*panic)));
         let row = &mut self.rows[number];
@@ -170,7 +174,7 @@ impl<'a> Sweep<'a> {
         let text = serde_json::to_string_pretty(&record).expect("plain values are JSON") + "\n";
         write_whole(&self.folder.join(RECORD), text.as_bytes())?;
         let begun: Vec<PathBuf> = self.plan.runs.iter().map(|run| self.path(run)).collect();
-        let begun: Vec<PathBuf> = begun.into_iter().filter(|run| is_run(run).is_ok()).collect();
+        let begun: Vec<PathBuf> = begun.into_iter().filter(|run| is_run(run)).collect();
         if begun.is_empty() {
             Ok(())
         } else {

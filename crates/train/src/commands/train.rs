@@ -48,7 +48,7 @@ impl TrainArgs {
 /// Trains a network and tests it.
 pub(crate) fn train(args: &TrainArgs) -> Result<(), Error> {
     let config = Config::load(args.config.as_deref(), &args.overrides())?;
-    let run =
-        start(&config, args.run_dir.as_deref(), args.data_dir.as_deref(), &Stop::at_ctrl_c())?;
-    report::write_run(&run)
+    let stop = Stop::at_ctrl_c();
+    let run = start(&config, args.run_dir.as_deref(), args.data_dir.as_deref(), &stop)?;
+    report::finish(&run)
 }

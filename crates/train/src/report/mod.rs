@@ -15,13 +15,20 @@ use maud::{DOCTYPE, PreEscaped, html};
 
 use crate::{
     Error,
-    run::{RunFiles, folder::write_whole},
+    run::{RunFiles, execute::Ended, folder::write_whole},
     sweep::Mean,
 };
 
 /// Writes the page about a run into its folder.
 pub(crate) fn write_run(run: &Path) -> Result<(), Error> {
     write_comparison(&[run.to_owned()], &[], &run.join("report.html"))
+}
+
+/// Writes the page about a run that has ended, and prints its results.
+pub(crate) fn finish(run: &Ended) -> Result<(), Error> {
+    write_run(run.folder.path())?;
+    run.announce();
+    Ok(())
 }
 
 /// Writes the page that compares runs; for a sweep, with means over seeds.

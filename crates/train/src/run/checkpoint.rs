@@ -43,7 +43,7 @@ pub struct Checkpoint {
     pub(crate) lengths: Lengths,
 }
 
-/// The content of `state.toml`.
+/// The content of `state.toml`; `S` is a [`State`], borrowed to write and owned to read.
 #[derive(Serialize, Deserialize)]
 struct Saved<S> {
     #[serde(flatten)]
@@ -255,7 +255,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// If the file cannot be read.
-    pub fn classifier(&self, fresh: Classifier) -> Result<Classifier, Error> {
+    fn classifier(&self, fresh: Classifier) -> Result<Classifier, Error> {
         let record = ModuleRecord::load(self.path.join(CLASSIFIER));
         let record = record.map_err(|error| self.damaged(&error))?;
         fresh.try_load_record(record).map_err(|error| self.damaged(&error))
@@ -291,7 +291,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// If the file cannot be read.
-    pub fn optimizer(&self, fresh: ModuleOptimizer) -> Result<ModuleOptimizer, Error> {
+    fn optimizer(&self, fresh: ModuleOptimizer) -> Result<ModuleOptimizer, Error> {
         let record = OptimizerRecord::load(self.path.join(OPTIMIZER));
         let record = record.map_err(|error| self.damaged(&error))?;
         // Burn panics if a tensor belongs to no parameter.

@@ -1,9 +1,6 @@
 //! Executes a run, from its start or from a checkpoint, to its end.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 use burn::tensor::Device;
 use fashion_mnist::{FashionMnist, Source, Split};
@@ -32,17 +29,40 @@ use crate::{
     },
 };
 
-/// Starts a run and executes it to its end. Returns its folder.
+/// A run that has ended.
+pub(crate) struct Ended {
+    /// Still locked.
+    pub folder: RunDir,
+    pub result: RunResult,
+}
+
+impl Ended {
+    /// Prints the results.
+    pub fn announce(&self) {
+        let Self { folder, result } = self;
+        let (what, accuracy, loss) = match (result.test_accuracy, result.test_loss) {
+            (Some(accuracy), Some(loss)) => ("test    ", accuracy, loss),
+            _ => ("validated", result.validation_accuracy, result.validation_loss),
+        };
+        say(format_args!(
+            "{what} accuracy {accuracy:.4}, loss {loss:.4}, with the weights of epoch {}, on {}",
+            result.tested_epoch, result.data_source
+        ));
+        say(format_args!("run      {}, after {:.0} s", folder.path().display(), result.seconds));
+    }
+}
+
+/// Starts a run and executes it to its end.
 pub(crate) fn start(
     config: &Config,
     run_dir: Option<&Path>,
     data_dir: Option<&Path>,
     stop: &Stop,
-) -> Result<PathBuf, Error> {
+) -> Result<Ended, Error> {
     let devices = device::choose_all(config.device_names())?;
     if let Some(pretrained) = &config.pretrained {
         // Checks that they fit before anything is created.
-        Classifier::pretrained(config, &Device::flex())?;
+        Classifier::initial(config, &Device::flex())?;
         check_pretrained(config, &pretrained.weights);
     }
     let folder = RunDir::create(run_dir, config)?;
@@ -55,19 +75,19 @@ pub(crate) fn start(
     };
     let run = Run::new(config, &folder, &devices, &data, stop);
     folder.write_environment(&run.environment)?;
-    run.execute(None)?;
-    Ok(folder.path().to_owned())
+    let result = run.execute(None)?;
+    Ok(Ended { folder, result })
 }
 
 /// Resumes a run from its last intact checkpoint, with some changes to its config, and executes it
 /// to its end. If it has ended before, only its end is repeated.
 pub(crate) fn resume(
-    path: &Path,
+    folder: RunDir,
     changes: &[(String, String)],
     data_dir: Option<&Path>,
     stop: &Stop,
-) -> Result<(), Error> {
-    let folder = RunDir::open(path)?;
+) -> Result<Ended, Error> {
+    let path = folder.path();
     let config = Config::of_run(path, changes)?;
     let devices = device::choose_all(config.device_names())?;
     let data = load(&config, data_dir)?;
@@ -89,7 +109,8 @@ pub(crate) fn resume(
     if before.is_none() {
         folder.write_environment(&run.environment)?;
     }
-    run.execute(checkpoint)
+    let result = run.execute(checkpoint)?;
+    Ok(Ended { folder, result })
 }
 
 /// What a new or a resumed run needs.
@@ -119,10 +140,10 @@ impl<'a> Run<'a> {
     }
 
     /// Trains, tests if the config requests it, and writes the results.
-    fn execute(&self, checkpoint: Option<Checkpoint>) -> Result<(), Error> {
+    fn execute(&self, checkpoint: Option<Checkpoint>) -> Result<RunResult, Error> {
         let run = self.folder.path();
-        let state = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
-        checkpoint::tidy(run, &state.unwrap_or_default());
+        let so_far = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
+        checkpoint::tidy(run, &so_far.unwrap_or_default());
         self.stop.set_way_on(format!("`{}` resumes the run", program::resume(run)));
         self.introduce(checkpoint.as_ref());
 
@@ -234,7 +255,7 @@ impl<'a> Run<'a> {
 
     /// Saves the weights that the run ends with, and tests them if the config requests it: the only
     /// use of the test images.
-    fn end(&self, state: &State, device: &Device) -> Result<(), Error> {
+    fn end(&self, state: &State, device: &Device) -> Result<RunResult, Error> {
         let Self { config, folder, data, .. } = *self;
         let environment = self.environment.clone();
         let start = Instant::now();
@@ -266,16 +287,7 @@ impl<'a> Run<'a> {
             seconds: state.seconds + start.elapsed().as_secs_f64(),
         };
         folder.write_result(&result)?;
-        let (what, accuracy, loss) = match test {
-            Some(Evaluation { accuracy, loss }) => ("test    ", accuracy, loss),
-            None => ("validated", result.validation_accuracy, result.validation_loss),
-        };
-        say(format_args!(
-            "{what} accuracy {accuracy:.4}, loss {loss:.4}, with the weights of epoch {}, on {}",
-            result.tested_epoch, result.data_source
-        ));
-        say(format_args!("run      {}, after {:.0} s", folder.path().display(), result.seconds));
-        Ok(())
+        Ok(result)
     }
 
     fn test(

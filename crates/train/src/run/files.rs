@@ -44,7 +44,7 @@ impl RunFiles {
     ///
     /// If it is not the folder of a run, or a file in it cannot be read.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        is_run(path)?;
+        check_is_run(path)?;
         let config = path.join(CONFIG);
         let config = fs::read_to_string(&config).map_err(|error| unreadable(&config, &error))?;
         let test: Option<TestReport> = read(path, TEST)?;
@@ -75,8 +75,7 @@ impl RunFiles {
     /// Where the images come from.
     pub fn data_source(&self) -> Option<&Source> {
         let result = self.result.as_ref().map(|result| &result.data_source);
-        let source = result.or_else(|| Some(&self.environment.as_ref()?.data_source))?;
-        Some(source)
+        result.or_else(|| Some(&self.environment.as_ref()?.data_source))
     }
 
     /// Whether the images are synthetic.
@@ -86,20 +85,26 @@ impl RunFiles {
 }
 
 /// Whether this is the folder of a run.
-pub fn is_run(path: &Path) -> Result<(), Error> {
-    if path.join(CONFIG).is_file() {
-        Ok(())
-    } else {
-        Err(Error::Usage(format!(
-            "{} is not the folder of a run: there is no config.toml in it",
-            path.display()
-        )))
+pub(crate) fn is_run(path: &Path) -> bool {
+    path.join(CONFIG).is_file()
+}
+
+/// Checks that this is the folder of a run.
+///
+/// # Errors
+///
+/// If it is not.
+pub(crate) fn check_is_run(path: &Path) -> Result<(), Error> {
+    if is_run(path) {
+        return Ok(());
     }
+    let path = path.display();
+    Err(Error::Usage(format!("{path} is not the folder of a run: there is no config.toml in it")))
 }
 
 /// The weights of a run that has ended.
 pub(crate) fn weights(run: &Path) -> Result<PathBuf, Error> {
-    is_run(run)?;
+    check_is_run(run)?;
     let weights = run.join("model.bpk");
     if weights.is_file() {
         Ok(weights)

@@ -24,7 +24,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    files::is_run,
+    files::check_is_run,
     record::{Environment, RunResult, TestReport},
 };
 use crate::{Config, Error, program};
@@ -80,8 +80,9 @@ impl RunDir {
     ///
     /// If there is no run, or another program is training in it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        is_run(path)?;
+        check_is_run(path)?;
         let lock = lock(path)?;
+        remove_leftovers(path);
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -136,6 +137,18 @@ impl RunDir {
     /// If the file cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         write_whole(&self.path.join(name), content)
+    }
+}
+
+/// Removes what a run that was killed while it wrote its weights has left: Burn writes them to a
+/// file with a temporary name of its own.
+fn remove_leftovers(run: &Path) {
+    for entry in fs::read_dir(run).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("model.bpk.") && name.ends_with(".tmp") {
+            fs::remove_file(entry.path()).ok();
+        }
     }
 }
 

@@ -3,15 +3,15 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`execute`] | a run from its start, or from a checkpoint, to its end |
+//! | `execute` | a run from its start, or from a checkpoint, to its end |
 //! | `images` | the images of a run |
 //! | `progress` | the progress of a run on the terminal |
-//! | [`folder`] | the folder, and how its files are written |
+//! | `folder` | the folder, and how its files are written |
 //! | `journal`, `tensorboard` | the files that grow during the training |
 //! | [`checkpoint`] | the complete state of a run after an epoch, to resume from |
 //! | `description` | what a weights file says about its weights |
 //! | [`record`], `test_report`, `scores` | the files written at the start and at the end |
-//! | [`files`] | reads all of them |
+//! | `files` | reads all of them |
 
 pub mod checkpoint;
 pub(crate) mod description;

@@ -54,7 +54,7 @@ fn the_program_costs_little_beside_the_bare_loop() {
     let program = || {
         let folder = tempfile::tempdir().unwrap();
         let run = start(&config, Some(folder.path()), None, &Stop::default()).unwrap();
-        RunFiles::read(&run).unwrap().epochs[0].seconds.training
+        RunFiles::read(run.folder.path()).unwrap().epochs[0].seconds.training
     };
     let median = |mut times: Vec<f64>| {
         times.sort_by(f64::total_cmp);

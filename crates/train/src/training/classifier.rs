@@ -71,7 +71,7 @@ impl Classifier {
     /// # Errors
     ///
     /// If they cannot be loaded.
-    pub fn pretrained(config: &Config, device: &Device) -> Result<Self, Error> {
+    pub fn initial(config: &Config, device: &Device) -> Result<Self, Error> {
         let mut classifier = Self::new(config, device);
         if let Some(pretrained) = &config.pretrained {
             let loaded = classifier.network.load_with(&pretrained.weights, pretrained.options());

@@ -15,14 +15,15 @@ pub(super) struct Clock<'a> {
     device: &'a Device,
     /// Whether the device computes synchronously, as CPUs do.
     synchronous: bool,
-    epoch: Instant,
+    epoch_start: Instant,
+    /// The steps that have begun.
     steps: usize,
     seconds: Seconds,
     /// The number of steps timed part by part, and whether the current step is.
     timed: usize,
     timing: bool,
     /// For the throughput: the start of its measurement, and the images trained on since.
-    start: Instant,
+    throughput_start: Instant,
     images: usize,
 }
 
@@ -33,12 +34,12 @@ impl<'a> Clock<'a> {
         Self {
             device,
             synchronous,
-            epoch: now,
+            epoch_start: now,
             steps: 0,
             seconds: Seconds::default(),
             timed: 0,
             timing: false,
-            start: now,
+            throughput_start: now,
             images: 0,
         }
     }
@@ -51,7 +52,7 @@ impl<'a> Clock<'a> {
         self.timed += usize::from(self.timing);
         // The throughput is without the first step, unless it is the only one.
         if self.steps == 2 {
-            (self.start, self.images) = (Instant::now(), 0);
+            (self.throughput_start, self.images) = (Instant::now(), 0);
         }
         self.images += images;
     }
@@ -80,25 +81,29 @@ impl<'a> Clock<'a> {
 
     /// Seconds since the epoch began.
     pub fn elapsed(&self) -> f64 {
-        self.epoch.elapsed().as_secs_f64()
+        self.epoch_start.elapsed().as_secs_f64()
     }
 
     /// The time of each part of a step, extrapolated from the timed steps to all, and of the whole
-    /// training up to now. Also returns the throughput in images per second.
-    pub fn trained(&self) -> (Seconds, f64) {
+    /// training up to now.
+    pub fn seconds(&self) -> Seconds {
         let all = |seconds: f64| match self.timed {
             0 => 0.0,
             timed => seconds * self.steps as f64 / timed as f64,
         };
         let Seconds { data, forward, backward, optimizer, .. } = self.seconds;
-        let seconds = Seconds {
+        Seconds {
             data: all(data),
             forward: all(forward),
             backward: all(backward),
             optimizer: all(optimizer),
             training: self.elapsed(),
             validation: 0.0,
-        };
-        (seconds, self.images as f64 / self.start.elapsed().as_secs_f64())
+        }
+    }
+
+    /// The throughput up to now, without the first step unless it is the only one.
+    pub fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.throughput_start.elapsed().as_secs_f64()
     }
 }

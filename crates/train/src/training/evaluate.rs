@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, activation::log_softmax};
 use fashion_mnist::BatchLoader;
 use models::ConvNet;
 
-use super::{classifier::Classifier, health::read};
+use super::{classifier::Classifier, weights::read_values};
 use crate::Error;
 
 /// The accuracy and the loss of a classifier.
@@ -46,7 +46,7 @@ pub fn evaluate(classifier: &Classifier, loader: &BatchLoader) -> Result<Evaluat
         });
         Ok(())
     })?;
-    let sums = read(sums.expect("the loader is not empty"))?;
+    let sums = read_values(sums.expect("the loader is not empty"))?;
     Ok(evaluation(sums[0], sums[1], loader))
 }
 
@@ -72,7 +72,7 @@ pub fn predict(classifier: &Classifier, loader: &BatchLoader) -> Result<Predicti
             ],
             0,
         );
-        let row = read(row)?;
+        let row = read_values(row)?;
         correct += row[0];
         loss += row[1];
         let (class, probability) = row[2..].split_at((row.len() - 2) / 2);

@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use burn::tensor::Tensor;
-
 use crate::Error;
 
 /// The metrics of a training step, read from the device as one row.
@@ -125,13 +123,6 @@ pub(crate) fn describe(panic: &(dyn std::any::Any + Send)) -> Error {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
     Error::Training(format!("the computation failed: {}", advise(message)))
-}
-
-/// Reads values from the device.
-pub(super) fn read(numbers: Tensor<1>) -> Result<Vec<f64>, Error> {
-    let failed = |error: String| Error::Training(advise(&error));
-    let data = numbers.try_into_data().map_err(|error| failed(error.to_string()))?;
-    data.convert::<f64>().try_into_vec().map_err(|error| failed(format!("{error:?}")))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     classifier::Classifier,
-    health::{Row, read},
-    weights::squared_weights,
+    health::Row,
+    weights::{read_values, squared_weights},
 };
 use crate::{Error, encoding::number};
 
@@ -99,7 +99,10 @@ pub(crate) trait Observer {
 /// A step whose measurements are still on the device.
 pub(super) struct Pending {
     pub step: usize,
-    pub images: usize,
+    /// The share of the training that was done before it, from 0 to 1.
+    pub done: f64,
+    /// The number of images.
+    pub count: usize,
     pub learning_rate: f64,
     /// The positions of the images in the training set.
     pub positions: Vec<usize>,
@@ -152,19 +155,17 @@ impl<'a, O: Observer> Measurements<'a, O> {
         self.pending.len() >= READ_EVERY
     }
 
-    /// Reads the pending steps and passes them on. `done` is the share of the training that is done.
+    /// Reads the pending steps and passes them on to the observer.
     ///
     /// # Errors
     ///
-    /// If the device fails, or a loss or gradient is not finite; `classifier`, if it still has the
-    /// weights of that step, helps to find the cause.
-    pub fn read(&mut self, done: f64, classifier: Option<&Classifier>) -> Result<(), Error> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
+    /// If the device or the observer fails, or a loss or gradient is not finite; `classifier`, if it
+    /// still has the weights of that step, helps to find the cause.
+    pub fn read(&mut self, classifier: Option<&Classifier>) -> Result<(), Error> {
+        let Some(done) = self.pending.last().map(|last| last.done) else { return Ok(()) };
         let pending = std::mem::take(&mut self.pending);
         let numbers = pending.iter().map(|step| step.numbers.clone()).collect();
-        let rows = read(Tensor::cat(numbers, 0))?;
+        let rows = read_values(Tensor::cat(numbers, 0))?;
         let mut steps = Vec::with_capacity(pending.len());
         let mut failed = None;
         for (pending, row) in pending.iter().zip(rows.chunks_exact(2 + self.names.len())) {
@@ -177,7 +178,7 @@ impl<'a, O: Observer> Measurements<'a, O> {
                 names: self.names,
             };
             if !row.is_sound() {
-                let weights = classifier.map(|it| read(squared_weights(it))).transpose()?;
+                let weights = classifier.map(|it| read_values(squared_weights(it))).transpose()?;
                 let position = |&index: &usize| self.images.position(index);
                 let positions: Vec<usize> = pending.positions.iter().map(position).collect();
                 failed = Some(row.error(&positions, weights.as_deref()));
@@ -190,11 +191,11 @@ impl<'a, O: Observer> Measurements<'a, O> {
                 learning_rate: pending.learning_rate,
                 gradient_norm: squares.iter().sum::<f64>().sqrt(),
             };
-            self.sums.add(&step, pending.images, correct, squares);
+            self.sums.add(&step, pending.count, correct, squares);
             steps.push(step);
         }
-        self.observer.steps(&steps, self.sums.steps, done)?;
-        failed.map_or(Ok(()), Err)
+        let observed = self.observer.steps(&steps, self.sums.steps, done);
+        failed.map_or(observed, Err)
     }
 
     /// The sums over the steps that were read.

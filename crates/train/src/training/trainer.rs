@@ -14,13 +14,12 @@ use super::{
     clock::Clock,
     ema::Ema,
     evaluate::evaluate,
-    health::read,
     metrics::{Epoch, Measurements, Observer, Pending, Seconds},
     optimizer::{clip, optimizer},
     pass::Pass,
     schedule::Schedule,
     state::State,
-    weights::{squared_gradients, squared_weights, torchvision_names},
+    weights::{read_values, squared_gradients, squared_weights, torchvision_names},
 };
 use crate::{Config, Error, stop::Stop};
 
@@ -80,8 +79,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     ///
-    /// If the user asked to stop, a batch cannot be loaded, the device fails, or a loss, gradient or
-    /// weight is not finite.
+    /// If the user asked to stop, a batch cannot be loaded, the device or the observer fails, or a
+    /// loss, gradient or weight is not finite.
     pub fn epoch(
         &self,
         mut model: Model,
@@ -90,6 +89,9 @@ impl<'a> Trainer<'a> {
     ) -> Result<Trained, Error> {
         let Inputs { config, devices, synchronous, images, stop, .. } = self.inputs;
         let number = state.epochs.len() + 1;
+        if stop.is_asked() {
+            return Err(stopped(config, number));
+        }
         // Dropout uses the random numbers of the device.
         let seed = config.seed.wrapping_add((number as u64) << 32);
         devices.iter().for_each(|device| device.seed(seed));
@@ -97,39 +99,42 @@ impl<'a> Trainer<'a> {
         let mut clock = Clock::new(&devices[0], synchronous);
         let mut measurements = Measurements::new(number, &self.names, images, observer);
         let mut batches = self.inputs.train.epoch(number as u64 - 1);
-        for (index, images) in step_sizes(config).enumerate() {
-            if stop.is_asked() {
-                return Err(stopped(config, number));
-            }
-            clock.begin_step(images);
-            let (pass, positions) = self.pass(&model, &mut batches, images, &mut clock)?;
+        for (index, count) in step_sizes(config).enumerate() {
+            clock.begin_step(count);
+            let (pass, positions) = self.pass(&model, &mut batches, count, &mut clock)?;
 
             let step = state.step + index + 1;
             let done = state.done(config, index, clock.elapsed());
             let learning_rate = config.optimizer.learning_rate * self.schedule.factor(done);
             let squares = squared_gradients(&model.classifier, &pass.gradients);
             let numbers = Tensor::cat(vec![pass.loss, pass.correct, squares.clone()], 0);
-            measurements.push(Pending { step, images, learning_rate, positions, numbers });
+            measurements.push(Pending { step, done, count, learning_rate, positions, numbers });
             // Before the step changes the weights, so that an error can name the cause.
             if synchronous {
-                measurements.read(done, Some(&model.classifier))?;
-            } else if measurements.are_due() {
-                measurements.read(done, None)?;
+                measurements.read(Some(&model.classifier))?;
             }
 
             model = clock.time(
                 |seconds| &mut seconds.optimizer,
                 || model.step(config, step, learning_rate, pass.gradients, squares),
             )?;
+            if measurements.are_due() {
+                measurements.read(None)?;
+            }
+            if stop.is_asked() {
+                return Err(stopped(config, number));
+            }
             if config.minutes.is_some() && state.done(config, index + 1, clock.elapsed()) >= 1.0 {
                 break;
             }
         }
-        measurements.read(1.0, None)?;
-        let (trained, images_per_second) = clock.trained();
+        measurements.read(None)?;
+        let images_per_second = clock.images_per_second();
+        let seconds = clock.seconds();
 
         let validation = evaluate(&model.validated(), self.inputs.validation)?;
-        let weights = read(squared_weights(&model.classifier))?;
+        let seconds = Seconds { validation: clock.elapsed() - seconds.training, ..seconds };
+        let weights = read_values(squared_weights(&model.classifier))?;
         if let Some(bad) = weights.iter().position(|square| !square.is_finite()) {
             let why = format!("the weight {} was not finite after epoch {number}", self.names[bad]);
             return Err(Error::Training(why));
@@ -146,7 +151,7 @@ impl<'a> Trainer<'a> {
             gradient_norm: sums.gradient_norm / sums.steps as f64,
             weight_norm: weights.iter().sum::<f64>().sqrt(),
             images_per_second,
-            seconds: Seconds { validation: clock.elapsed() - trained.training, ..trained },
+            seconds,
             resident_memory: memory_stats::memory_stats().map(|memory| memory.physical_mem as u64),
         };
         let steps = sums.steps as f64;
@@ -193,7 +198,7 @@ impl Model {
     ///
     /// If the pretrained weights cannot be loaded.
     pub fn new(config: &Config, device: &Device) -> Result<Self, Error> {
-        let classifier = Classifier::pretrained(config, device)?;
+        let classifier = Classifier::initial(config, device)?;
         let ema = config.ema.map(|it| Ema::new(&classifier, it.decay));
         let optimizer = optimizer(&config.optimizer, &classifier);
         Ok(Self { classifier, optimizer, ema })

@@ -8,7 +8,7 @@ use burn::{
 use convolution::sum_of_squares;
 use models::LayerNames;
 
-use super::{classifier::Classifier, health::read};
+use super::{classifier::Classifier, health::advise};
 use crate::Error;
 
 /// The paths of the weights that have gradients, in the order of the module.
@@ -96,7 +96,7 @@ pub(crate) fn torchvision_names(classifier: &Classifier) -> Vec<String> {
 pub(crate) fn weight_norms(classifier: &Classifier) -> Result<Vec<(String, f64)>, Error> {
     // Without gradients, no weight would be marked as trained.
     let classifier = classifier.clone().train();
-    let squares = read(squared_weights(&classifier))?;
+    let squares = read_values(squared_weights(&classifier))?;
     Ok(torchvision_names(&classifier).into_iter().zip(squares.into_iter().map(f64::sqrt)).collect())
 }
 
@@ -119,6 +119,13 @@ pub(crate) fn first_filters(
     classifier.visit(&mut first);
     let Some((shape, values)) = first.0 else { return Ok(None) };
     let shape = shape.try_into().expect("four dimensions");
-    let values = read(values)?.into_iter().map(|value| value as f32).collect();
+    let values = read_values(values)?.into_iter().map(|value| value as f32).collect();
     Ok(Some((shape, values)))
+}
+
+/// Reads values from the device.
+pub(super) fn read_values(numbers: Tensor<1>) -> Result<Vec<f64>, Error> {
+    let failed = |error: String| Error::Training(advise(&error));
+    let data = numbers.try_into_data().map_err(|error| failed(error.to_string()))?;
+    data.convert::<f64>().try_into_vec().map_err(|error| failed(format!("{error:?}")))
 }

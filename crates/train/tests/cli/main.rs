@@ -336,7 +336,7 @@ fn a_summary_tells_every_layer() {
     );
     refused(&["resnet18", "--preset", "larg"], &["unknown preset `larg`"]);
     refused(&["densenet121", "--input", "3x28x28"], &["at least 29 x 29 pixels, got 28 x 28"]);
-    refused(&["alexnet", "--input", "224x224"], &["--input 224x224", "3x224x224"]);
+    refused(&["alexnet", "--input", "224x224"], &["'--input <CxHxW>'", "such as 3x224x224"]);
 }
 
 #[test]

@@ -314,7 +314,7 @@ fn lines_that_are_cut_in_the_middle_are_taken_away() {
     assert!(warnings.contains("steps.jsonl has lost the last "), "{warnings}");
 }
 
-/// Leftovers of a kill in the checkpoint folder are removed, a user's own files are not.
+/// Leftovers of a kill in the run's folder are removed, a user's own files are not.
 #[test]
 fn leftovers_of_a_kill_are_removed_at_the_next_start() {
     let temp = TempDir::new().unwrap();
@@ -327,6 +327,7 @@ fn leftovers_of_a_kill_are_removed_at_the_next_start() {
     for name in ["epoch-1.old", "epoch-7.part", "epoch-3-mine"] {
         copy(&last, &folder.join(name));
     }
+    fs::write(killed.join("model.bpk.4711-0.tmp"), "weights that were being written").unwrap();
     resume(&killed);
     let differ = differences(&killed, &expected);
     assert!(differ.iter().all(|path| path.contains("epoch-3-mine")), "{differ:?}");

@@ -51,7 +51,7 @@ fn a_run_is_tested_and_exported() {
     let onnx = temp.path().join("weights.onnx");
     let refused = run(&["export", &path, onnx.to_str().unwrap()]);
     assert_refused(refused, &["expected a file name ending in .safetensors or .bpk"]);
-    assert_refused(run(&["evaluate", &path, "--split", "tset"]), &["expected `test` or"]);
+    assert_refused(run(&["evaluate", &path, "--split", "tset"]), &["test, validation"]);
     assert_refused(run(&["evaluate", "no/such/run"]), &["is not the folder of a run"]);
     let resnet = ["evaluate", "--weights", exported, "--network", "resnet18"];
     assert_refused(run(&[&resnet[..], &synthetic].concat()), &["it holds lenet_bn (d2l)"]);
