@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     device::Found,
-    encoding::{by_name, number, number_or_none, numbers},
+    encoding::{by_name, number, number_or_none},
 };
+
+pub use crate::training::Filters;
 
 /// The results of a run: `result.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,16 +112,6 @@ pub struct Mistake {
     pub probability: f64,
     /// 28 x 28 bytes, row by row, 0 is the background; in base64.
     pub pixels: String,
-}
-
-/// The weights of a convolution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Filters {
-    /// `[channels out, channels in, height, width]`
-    pub shape: [usize; 4],
-    /// In the order of the shape.
-    #[serde(deserialize_with = "numbers")]
-    pub values: Vec<f32>,
 }
 
 /// The norms of a weight.

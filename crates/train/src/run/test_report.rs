@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use fashion_mnist::Images;
 
 use super::{
-    record::{Filters, Mistake, TestReport, Weight},
+    record::{Mistake, TestReport, Weight},
     scores::confusion,
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(crate) fn test_report(
         classes: class_names.iter().map(ToString::to_string).collect(),
         confusion: confusion(predictions, images, class_names.len()),
         mistakes: mistakes.collect(),
-        filters: first_filters(classifier)?.map(|(shape, values)| Filters { shape, values }),
+        filters: first_filters(classifier)?,
         weights: weights.collect(),
     })
 }

@@ -33,6 +33,7 @@ pub use metrics::{Epoch, Seconds, Step};
 pub use state::State;
 pub use trainer::Model;
 pub(crate) use trainer::{Inputs, Trainer};
+pub use weights::Filters;
 pub(crate) use weights::{first_filters, weight_norms};
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use burn::{
 };
 use convolution::sum_of_squares;
 use models::LayerNames;
+use serde::{Deserialize, Serialize};
 
 use super::{classifier::Classifier, health::advise};
-use crate::Error;
+use crate::{Error, encoding::numbers};
 
 /// The paths of the weights that have gradients, in the order of the module.
 pub(crate) fn weight_names(module: &impl Module) -> Vec<String> {
@@ -100,11 +101,18 @@ pub(crate) fn weight_norms(classifier: &Classifier) -> Result<Vec<(String, f64)>
     Ok(torchvision_names(&classifier).into_iter().zip(squares.into_iter().map(f64::sqrt)).collect())
 }
 
-/// The weights of the first convolution: their shape, `[channels out, channels in, height, width]`,
-/// and their values. `None` if there is no convolution.
-pub(crate) fn first_filters(
-    classifier: &Classifier,
-) -> Result<Option<([usize; 4], Vec<f32>)>, Error> {
+/// The weights of a convolution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Filters {
+    /// `[channels out, channels in, height, width]`
+    pub shape: [usize; 4],
+    /// In the order of the shape.
+    #[serde(deserialize_with = "numbers")]
+    pub values: Vec<f32>,
+}
+
+/// The weights of the first convolution; `None` if there is no convolution.
+pub(crate) fn first_filters(classifier: &Classifier) -> Result<Option<Filters>, Error> {
     #[derive(Default)]
     struct First(Option<(Vec<usize>, Tensor<1>)>);
     impl ModuleVisitor for First {
@@ -120,7 +128,7 @@ pub(crate) fn first_filters(
     let Some((shape, values)) = first.0 else { return Ok(None) };
     let shape = shape.try_into().expect("four dimensions");
     let values = read_values(values)?.into_iter().map(|value| value as f32).collect();
-    Ok(Some((shape, values)))
+    Ok(Some(Filters { shape, values }))
 }
 
 /// Reads values from the device.
