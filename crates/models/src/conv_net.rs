@@ -73,7 +73,7 @@ pub trait ConvNet: LayerNames {
 
     /// Returns the number of trainable parameters, as papers count them.
     ///
-    /// Unlike [`Module::num_params`], it does not count the running means and variances, which have
+    /// Unlike [`Module::num_params`](burn::module::Module::num_params), it does not count the running means and variances, which have
     /// no gradient.
     fn parameters(&self) -> usize {
         #[derive(Default)]

@@ -53,9 +53,9 @@ pub struct Mismatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
-    /// The classifier is for other classes: [`LoadOptions::with_new_classifier`].
+    /// The classifier is for other classes: [`LoadOptions::with_new_classifier`](crate::LoadOptions::with_new_classifier).
     NewClassifier,
-    /// The weights are for color images: [`LoadOptions::with_grayscale`].
+    /// The weights are for color images: [`LoadOptions::with_grayscale`](crate::LoadOptions::with_grayscale).
     Grayscale,
 }
 

@@ -142,7 +142,7 @@ fn matrices(module: &impl Module) -> Vec<ParamId> {
 
 /// Clips the gradients of all weights together to a norm of at most `longest`
 /// ([Pascanu et al., 2013](https://arxiv.org/abs/1211.5063)), as PyTorch's `clip_grad_norm_` does.
-/// `squares` are their squared norms, from [`squared_gradients`](super::weights::squared_gradients). Nothing is read from the device.
+/// `squares` are the squared norms of the gradients. Nothing is read from the device.
 pub fn clip(
     module: &impl Module,
     gradients: GradientsParams,
