@@ -1,4 +1,5 @@
-//! Writes `assets/performance.md` and its chart from the output of `bench train --json`.
+//! Writes `assets/performance.md` and its chart from the output of `bench train --json`. Each folder
+//! of `assets/performance` has the figures of one machine.
 
 use std::{
     env,
@@ -22,8 +23,20 @@ use crate::{
 pub struct Arguments {
     /// Measures everything again, compared with the PyTorch of this Python interpreter. Takes most
     /// of an hour and needs an otherwise idle machine.
-    #[arg(long, value_name = "PYTHON")]
+    #[arg(long, value_name = "PYTHON", requires = "machine")]
     against: Option<PathBuf>,
+
+    /// The folder in assets/performance for the figures of this machine.
+    #[arg(long, value_name = "NAME", requires = "against")]
+    machine: Option<String>,
+}
+
+/// The figures of one machine.
+struct Machine {
+    /// The name of its folder.
+    name: String,
+    /// The rows of each section; none if it was not measured.
+    tables: Vec<Vec<Row>>,
 }
 
 /// A table of the page.
@@ -87,29 +100,37 @@ const ROUNDS: &str = "--device flex --rounds 3 --seconds 0.8";
 const AVX2: [(&str, &str); 2] = [("CONVOLUTION_MAX_ISA", "avx2"), ("ONEDNN_MAX_CPU_ISA", "AVX2")];
 
 /// Writes the page, after new measurements if `against` is given.
-pub fn run(Arguments { against }: &Arguments) -> Result<(), Error> {
-    if let Some(python) = against {
+pub fn run(Arguments { against, machine }: &Arguments) -> Result<(), Error> {
+    if let (Some(python), Some(machine)) = (against, machine) {
+        let folder = folder().join(machine);
+        fs::create_dir_all(&folder).map_err(|source| cannot_write(&folder, source))?;
         for section in &SECTIONS {
             for measurement in section.measurements {
-                measure(section, measurement, python)?;
+                measure(section, measurement, python, &folder)?;
             }
         }
     }
-    let tables = read()?;
+    let machines = read()?;
     for (name, content) in
-        [("performance.md", page(&tables)), ("performance.svg", chart(&tables[0]))]
+        [("performance.md", page(&machines)), ("performance.svg", chart(&machines))]
     {
         assets::write(&assets::folder().join(name), &content)?;
     }
     Ok(())
 }
 
-fn path(measurement: &Measurement) -> PathBuf {
-    assets::folder().join("performance").join(measurement.name).with_extension("json")
+/// The folder of all machines.
+fn folder() -> PathBuf {
+    assets::folder().join("performance")
 }
 
-fn measure(section: &Section, measurement: &Measurement, python: &Path) -> Result<(), Error> {
-    let path = path(measurement);
+fn measure(
+    section: &Section,
+    measurement: &Measurement,
+    python: &Path,
+    folder: &Path,
+) -> Result<(), Error> {
+    let path = folder.join(measurement.name).with_extension("json");
     println!("measuring {}", path.display());
     let program = env::current_exe().map_err(|error| Error::Usage(error.to_string()))?;
     // A separate file: the old measurement stays until the new one is complete.
@@ -129,27 +150,51 @@ fn measure(section: &Section, measurement: &Measurement, python: &Path) -> Resul
     fs::rename(&partial, &path).map_err(|source| cannot_write(&path, source))
 }
 
-/// The rows of each section.
-fn read() -> Result<Vec<Vec<Row>>, Error> {
-    let section = |section: &Section| -> Result<Vec<Row>, Error> {
-        let files = section.measurements.iter().map(|measurement| read_file(&path(measurement)));
-        Ok(files.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-    };
-    SECTIONS.iter().map(section).collect()
+/// Reads the figures of all machines.
+fn read() -> Result<Vec<Machine>, Error> {
+    let folder = folder();
+    let entries = fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))?;
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    folders.iter().map(|folder| Machine::read(folder)).collect()
+}
+
+impl Machine {
+    fn read(folder: &Path) -> Result<Self, Error> {
+        let table = |section: &Section| -> Result<Vec<Row>, Error> {
+            let paths = section.measurements.iter();
+            let paths = paths.map(|it| folder.join(it.name).with_extension("json"));
+            let files = paths.filter(|path| path.exists()).map(|path| read_file(&path));
+            Ok(files.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        };
+        let tables = SECTIONS.iter().map(table).collect::<Result<_, _>>()?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, tables })
+    }
+
+    /// The processor and its threads.
+    fn title(&self) -> String {
+        let Some(row) = self.tables.iter().flatten().next() else { return self.name.clone() };
+        let ours = &row.measured.introduction;
+        let model = ours.model.as_deref().unwrap_or(&ours.device);
+        format!("{model}, {} threads", ours.threads)
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<Row>, Error> {
-    let usage = |why: &dyn std::fmt::Display| {
-        Error::Usage(format!(
-            "{}: {why}; `cargo xtask performance --against PYTHON` measures it",
-            path.display()
-        ))
-    };
-    let text = fs::read_to_string(path).map_err(|error| usage(&error))?;
-    serde_json::from_str(&text).map_err(|error| usage(&error))
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    serde_json::from_str(&text).map_err(|error| unreadable(path, &error))
 }
 
-fn page(tables: &[Vec<Row>]) -> String {
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::Usage(format!(
+        "{}: {why}; `cargo xtask performance --against PYTHON --machine NAME` measures it",
+        path.display()
+    ))
+}
+
+fn page(machines: &[Machine]) -> String {
     let mut text = String::from(
         "# Speed on the CPU, compared with PyTorch\n\n\
          Images per second of a training step (forward, cross entropy, backward, SGD with \
@@ -159,43 +204,45 @@ fn page(tables: &[Vec<Row>]) -> String {
          the lowest and the highest of the rounds in parentheses. *To compiled* is the same ratio \
          for `torch.compile`, without its compile time. *Memory* is the peak memory of each process \
          in MiB, for PyTorch with its faster layout. `cargo xtask performance` writes this page from \
-         the files in [`performance`](performance); `cargo xtask performance --against PYTHON` \
-         measures again.\n\n",
+         the files in [`performance`](performance), in which each machine has a folder; `cargo xtask \
+         performance --against PYTHON --machine NAME` measures again.\n\n\
+         ![Training speed, compared with PyTorch](performance.svg)\n",
     );
-    if let Some(row) = tables.iter().flatten().next() {
-        text += &machine(row);
+    for machine in machines {
+        let Some(row) = machine.tables.iter().flatten().next() else { continue };
+        write!(text, "\n## {}\n\n{}", machine.title(), versions(row)).expect("a string");
+        for (section, rows) in SECTIONS.iter().zip(&machine.tables) {
+            if rows.is_empty() {
+                continue;
+            }
+            write!(text, "\n### {}\n\n", section.title).expect("a string");
+            text += &table(rows);
+        }
     }
-    text += "\n![Training speed, compared with PyTorch](performance.svg)\n";
-    for (section, rows) in SECTIONS.iter().zip(tables) {
-        write!(text, "\n## {}\n\n", section.title).expect("a string");
-        text += &table(rows);
-        text += "\n```sh\n";
+    text += "\n## The commands\n\n```sh\n";
+    for section in &SECTIONS {
         for Measurement { name, arguments } in section.measurements {
             if section.avx2 {
                 AVX2.iter().for_each(|(key, value)| text += &format!("{key}={value} "));
             }
-            let file = format!("assets/performance/{name}.json");
             writeln!(
                 text,
-                "cargo xtask bench train {ROUNDS} {arguments} --against PYTHON --json > {file}"
+                "cargo xtask bench train {ROUNDS} {arguments} --against PYTHON --json > {name}.json"
             )
             .expect("a string");
         }
-        text += "```\n";
     }
-    text
+    text + "```\n"
 }
 
-/// The machine and the versions of both sides.
-fn machine(row: &Row) -> String {
+/// The versions of both sides.
+fn versions(row: &Row) -> String {
     let side = |Measured { introduction, .. }: &Measured| {
         let versions =
             introduction.versions.iter().map(|(what, version)| format!("{what} {version}"));
         versions.collect::<Vec<_>>().join(", ")
     };
-    let ours = &row.measured.introduction;
-    let model = ours.model.as_deref().unwrap_or(&ours.device);
-    let mut text = format!("{model}, {} threads. {}", ours.threads, side(&row.measured));
+    let mut text = side(&row.measured);
     if let Some(other) = row.against.first() {
         write!(text, "; {}", side(&other.measured)).expect("a string");
     }
@@ -267,16 +314,28 @@ fn rate(measured: &Measured) -> String {
 
 const WIDTH: u32 = 960;
 const LEFT: i32 = 190;
-const ROW: i32 = 40;
 const BAR: i32 = 14;
 const TOP: i32 = 56;
 
-/// Two bars for each network; PyTorch's faster layout is 1.
-fn chart(rows: &[Row]) -> String {
-    let height = TOP + ROW * rows.len() as i32 + 16;
-    let ratios = rows.iter().filter_map(|row| fastest(row, false)).map(|it| it.ratio);
-    let most = ratios.fold(1.0, f64::max) * 1.1;
+/// For each network a bar for each machine; PyTorch's faster layout on the same machine is 1.
+fn chart(machines: &[Machine]) -> String {
+    let mut networks: Vec<String> = Vec::new();
+    let label = |row: &Row| format!("{} {}", row.network, row.preset);
+    for row in machines.iter().flat_map(|machine| &machine.tables[0]) {
+        if !networks.contains(&label(row)) {
+            networks.push(label(row));
+        }
+    }
+    let ratio = |machine: &Machine, network: &str| {
+        let row = machine.tables[0].iter().find(|row| label(row) == network)?;
+        Some(fastest(row, false)?.ratio)
+    };
+    let measured = || machines.iter().filter(|machine| !machine.tables[0].is_empty()).zip(COLORS);
+    let all = measured().flat_map(|(machine, _)| networks.iter().map(|it| ratio(machine, it)));
+    let most = all.flatten().fold(1.0, f64::max) * 1.1;
     let x = |ratio: f64| LEFT + (ratio / most * f64::from(WIDTH as i32 - LEFT - 60)) as i32;
+    let row_height = BAR * (measured().count() as i32 + 1) + 12;
+    let height = TOP + row_height * networks.len() as i32 + 16;
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
@@ -286,26 +345,33 @@ fn chart(rows: &[Row]) -> String {
                 area.draw(&Text::new(text, at, ("sans-serif", size)))
             };
             let bar = |from: i32, to: f64, color: &RGBColor| {
-                area.draw(&Rectangle::new([(LEFT, from), (x(to), from + BAR)], color.filled()))
+                let corners = [(LEFT, from), (x(to), from + BAR - 1)];
+                area.draw(&Rectangle::new(corners, color.filled()))
             };
             text(
                 "Training steps: images per second, PyTorch's faster layout = 1".to_owned(),
                 (16, 10),
                 18.0,
             )?;
-            for (color, label, at) in
-                [(OURS, "this project", LEFT), (THEIRS, "PyTorch, eager", LEFT + 140)]
+            let labels = measured().map(|(machine, color)| (machine.title(), color));
+            for (index, (label, color)) in
+                labels.chain([("PyTorch, eager".to_owned(), THEIRS)]).enumerate()
             {
+                let at = LEFT + 250 * index as i32;
                 area.draw(&Rectangle::new([(at, 36), (at + 12, 48)], color.filled()))?;
-                text(label.to_owned(), (at + 18, 34), 14.0)?;
+                text(label, (at + 18, 34), 14.0)?;
             }
-            for (index, row) in rows.iter().enumerate() {
-                let Some(eager) = fastest(row, false) else { continue };
-                let y = TOP + ROW * index as i32 + 4;
-                text(format!("{} {}", row.network, row.preset), (16, y + 6), 15.0)?;
-                bar(y, eager.ratio, &OURS)?;
-                bar(y + BAR + 1, 1.0, &THEIRS)?;
-                text(format!("{:.2}", eager.ratio), (x(eager.ratio) + 6, y), 14.0)?;
+            for (index, network) in networks.iter().enumerate() {
+                let mut y = TOP + row_height * index as i32 + 4;
+                text(network.clone(), (16, y + 6), 15.0)?;
+                for (machine, color) in measured() {
+                    if let Some(ratio) = ratio(machine, network) {
+                        bar(y, ratio, &color)?;
+                        text(format!("{ratio:.2}"), (x(ratio) + 6, y - 1), 14.0)?;
+                    }
+                    y += BAR;
+                }
+                bar(y, 1.0, &THEIRS)?;
             }
             area.present()?;
             Ok(())
@@ -315,7 +381,9 @@ fn chart(rows: &[Row]) -> String {
     svg
 }
 
-const OURS: RGBColor = RGBColor(0x00, 0x72, 0xb2);
+/// The bars of the machines, and of PyTorch.
+const COLORS: [RGBColor; 3] =
+    [RGBColor(0x00, 0x72, 0xb2), RGBColor(0xd5, 0x5e, 0x00), RGBColor(0x00, 0x85, 0x5f)];
 const THEIRS: RGBColor = RGBColor(0xbb, 0xbb, 0xbb);
 
 #[cfg(test)]
@@ -324,9 +392,10 @@ mod tests {
 
     #[test]
     fn the_page_is_what_its_files_say() {
-        let tables = read().unwrap();
+        let machines = read().unwrap();
+        assert!(!machines.is_empty());
         let written = |name| fs::read_to_string(assets::folder().join(name)).unwrap();
-        assert_eq!(page(&tables), written("performance.md"));
-        assert_eq!(chart(&tables[0]), written("performance.svg"));
+        assert_eq!(page(&machines), written("performance.md"));
+        assert_eq!(chart(&machines), written("performance.svg"));
     }
 }
