@@ -128,10 +128,8 @@ fn definition(files: &Files, path: &[String]) -> Module {
         // A glob re-exports what its own module defines or re-exports; the first one that may have
         // the name is taken.
         let globs = exports.iter().filter(|(exported, _)| exported == "*");
-        let found = globs.filter_map(|(_, from)| {
-            Some(definition(files, &[from.as_ref()?, &path[index..]].concat()))
-        });
-        return found.into_iter().next().unwrap_or(module);
+        let from = globs.filter_map(|(_, from)| from.as_ref()).next();
+        return from.map_or(module, |from| definition(files, &[from, &path[index..]].concat()));
     }
     module
 }
@@ -194,6 +192,9 @@ impl Names {
 
 impl<'a> Visit<'a> for Names {
     fn visit_item_use(&mut self, item: &'a ItemUse) {
+        if is_test(&item.attrs) {
+            return;
+        }
         let is_export = !matches!(item.vis, Visibility::Inherited);
         let mut leaves = Vec::new();
         flatten(&item.tree, &mut Vec::new(), &mut leaves);
@@ -209,10 +210,20 @@ impl<'a> Visit<'a> for Names {
 
     fn visit_path(&mut self, path: &'a syn::Path) {
         let names: Vec<String> = path.segments.iter().map(|it| it.ident.to_string()).collect();
-        // A test module that is used in a statement only for tests.
-        let is_test = names.iter().any(|name| name == "tests");
-        self.names.extend(self.absolute(&names).filter(|_| names.len() > 1 && !is_test));
+        self.names.extend(self.absolute(&names).filter(|_| names.len() > 1));
         syn::visit::visit_path(self, path);
+    }
+
+    fn visit_expr_if(&mut self, expression: &'a syn::ExprIf) {
+        if !is_test(&expression.attrs) {
+            syn::visit::visit_expr_if(self, expression);
+        }
+    }
+
+    fn visit_item_fn(&mut self, item: &'a syn::ItemFn) {
+        if !is_test(&item.attrs) {
+            syn::visit::visit_item_fn(self, item);
+        }
     }
 
     fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
@@ -249,10 +260,11 @@ fn flatten(tree: &UseTree, path: &mut Module, leaves: &mut Vec<(String, Module)>
     }
 }
 
+/// Whether an item is compiled for tests only: `cfg(test)` or `cfg(all(test, ...))`.
 fn is_test(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let list = attribute.meta.require_list();
-        attribute.path().is_ident("cfg") && list.is_ok_and(|it| it.tokens.to_string() == "test")
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
+        let condition = attribute.meta.require_list().map(|list| list.tokens.to_string());
+        condition.is_ok_and(|it| it == "test" || it.replace(' ', "").starts_with("all(test,"))
     })
 }
 
@@ -293,7 +305,7 @@ mod tests {
         assert_eq!(of_a, ["b/made.rs", "b/other.rs"]);
         assert_eq!(cycle(&open), None);
 
-        write("b/made.rs", "pub struct Made; fn g() { crate::a::f(todo!()) }");
+        write("b/made.rs", "pub struct Made; fn g(it: super::other::Other) { crate::a::f(it) }");
         let closed = cycle(&imports(folder.path()).unwrap()).unwrap();
         assert_eq!(closed, "a.rs -> b/made.rs -> a.rs");
     }

@@ -1,3 +1,5 @@
+//! Why Fashion-MNIST is not available.
+
 use std::{fmt, io, path::PathBuf};
 
 use crate::idx::IdxError;

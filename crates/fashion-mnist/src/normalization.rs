@@ -1,3 +1,5 @@
+//! The conversion of bytes to floats.
+
 /// The conversion of bytes to floats: `(byte / 255 - mean) / std`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {

@@ -1,3 +1,5 @@
+//! What every network can do.
+
 use std::{fmt, path::Path};
 
 use burn::{

@@ -1,3 +1,5 @@
+//! The names of layers in weights files.
+
 use burn::module::Module;
 
 /// One of the PyTorch listings of a network in [Dive into Deep Learning](https://d2l.ai).

@@ -1,3 +1,5 @@
+//! The command `completions`: prints a script for a shell.
+
 use std::io::Write;
 
 use clap::{Args, Command};

@@ -1,3 +1,5 @@
+//! The command `config`: lists the keys of a config.
+
 use clap::Args;
 use serde_json::Value;
 

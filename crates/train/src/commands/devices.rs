@@ -1,3 +1,5 @@
+//! The command `devices`: lists the devices.
+
 use clap::Args;
 use serde_json::json;
 

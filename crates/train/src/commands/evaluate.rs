@@ -1,7 +1,6 @@
-use std::{
-    iter,
-    path::{Path, PathBuf},
-};
+//! The command `evaluate`: tests weights.
+
+use std::{iter, path::PathBuf};
 
 use burn::module::Module;
 use clap::{Args, ValueEnum};
@@ -143,8 +142,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
 /// quickstart with the network and the normalization from the file.
 fn source(args: &EvaluateArgs) -> Result<(Config, PathBuf), Error> {
     let mut overrides = changes(&args.overrides, args.device.as_deref());
-    let file: Option<&Path> = args.run_dir.as_deref();
-    match (file, &args.weights) {
+    match (args.run_dir.as_deref(), &args.weights) {
         (Some(run), _) => {
             let weights = files::weights(run)?;
             // One device is enough here, even if the run was trained on several.

@@ -1,3 +1,5 @@
+//! The command `export`: writes the weights of a run in another format.
+
 use std::path::PathBuf;
 
 use burn::tensor::Device;

@@ -1,3 +1,5 @@
+//! The command `networks`: lists the networks.
+
 use burn::tensor::Device;
 use clap::Args;
 use models::{Architecture, ConvNet, Preset, summary::Summary};

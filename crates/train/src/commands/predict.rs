@@ -1,3 +1,5 @@
+//! The command `predict`: predicts the classes of images.
+
 use std::{
     fmt::Display,
     num::NonZeroUsize,

@@ -1,3 +1,5 @@
+//! The command `report`: writes a page about runs.
+
 use std::path::PathBuf;
 
 use clap::Args;

@@ -1,3 +1,5 @@
+//! The command `resume`: resumes a run.
+
 use std::path::PathBuf;
 
 use clap::Args;

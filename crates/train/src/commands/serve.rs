@@ -1,3 +1,5 @@
+//! The command `serve`: lets other machines compute here.
+
 use clap::Args;
 
 use super::values::named;

@@ -1,3 +1,5 @@
+//! The command `summary`: lists the layers of a network.
+
 use std::num::NonZeroUsize;
 
 use burn::tensor::Device;

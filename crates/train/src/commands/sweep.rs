@@ -1,3 +1,5 @@
+//! The command `sweep`: trains with every combination of some values.
+
 use std::{
     fs::{self, File},
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,3 +1,5 @@
+//! Without a command: trains a network.
+
 use std::path::PathBuf;
 
 use clap::Args;

@@ -76,7 +76,8 @@ pub struct Config {
     /// The learning-rate schedule.
     #[serde(default)]
     pub schedule: ScheduleConfig,
-    /// The exponential moving average (EMA) of the weights: it is validated, tested and saved.
+    /// Exponential moving average (EMA) of the weights, used for validation, the test and the saved
+    /// weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaConfig>,
     /// When to end a run that no longer improves.
@@ -300,7 +301,7 @@ pub enum ScheduleName {
     OneCycle,
 }
 
-/// The exponential moving average (EMA) of the weights.
+/// Exponential moving average (EMA) of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a section")]
 pub struct EmaConfig {

@@ -134,11 +134,7 @@ pub(crate) fn result(run: &Path) -> Result<Option<RunResult>, Error> {
 /// If it cannot be read.
 pub(crate) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>, Error> {
     let path = folder.join(name);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(&path, &error)),
-    };
+    let Some(text) = read_text(&path)? else { return Ok(None) };
     let value = serde_json::from_str(&text);
     value.map(Some).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
 }
@@ -146,17 +142,22 @@ pub(crate) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Opt
 /// Reads the complete lines of a run's file; none if the run has not written it yet.
 fn read_lines<T: DeserializeOwned>(run: &Path, name: &str) -> Result<Vec<T>, Error> {
     let path = run.join(name);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(&path, &error)),
-    };
+    let text = read_text(&path)?.unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let lines = whole.lines().enumerate().map(|(index, line)| {
         serde_json::from_str(line)
             .map_err(|error| Error::Usage(format!("{}:{}: {error}", path.display(), index + 1)))
     });
     lines.collect()
+}
+
+/// The text of a file; `None` if it does not exist.
+fn read_text(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, &error)),
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {

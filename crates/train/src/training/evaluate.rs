@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, activation::log_softmax};
 use fashion_mnist::BatchLoader;
 use models::ConvNet;
 
-use super::{classifier::Classifier, weights::read_values};
+use super::{classifier::Classifier, health::broken_batch, weights::read_values};
 use crate::Error;
 
 /// The accuracy and the loss of a classifier.
@@ -89,8 +89,7 @@ fn each_batch(
     mut take: impl FnMut(Tensor<2>, Tensor<1, Int>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for batch in loader.epoch(0) {
-        let batch =
-            batch.map_err(|error| Error::Training(format!("cannot load a batch: {error}")))?;
+        let batch = batch.map_err(broken_batch)?;
         take(log_softmax(classifier.network.forward(batch.images), 1), batch.labels)?;
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use burn::data::dataset::DatasetError;
+
 use crate::Error;
 
 /// The metrics of a training step, read from the device as one row.
@@ -113,6 +115,11 @@ pub(crate) fn advise(message: &str) -> String {
         return message.to_owned();
     };
     format!("{message}\n{advice}")
+}
+
+/// The error for a batch that cannot be loaded.
+pub(super) fn broken_batch(error: DatasetError) -> Error {
+    Error::Training(format!("cannot load a batch: {error}"))
 }
 
 /// The error for a panic. Backends panic when an operation fails.

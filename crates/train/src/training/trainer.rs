@@ -1,7 +1,6 @@
 //! The training loop.
 
 use burn::{
-    data::dataset::DatasetError,
     module::Module,
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Device, Tensor},
@@ -14,6 +13,7 @@ use super::{
     clock::Clock,
     ema::Ema,
     evaluate::evaluate,
+    health::broken_batch,
     metrics::{Epoch, Measurements, Observer, Pending, Seconds},
     optimizer::{clip, optimizer},
     pass::Pass,
@@ -174,7 +174,7 @@ impl<'a> Trainer<'a> {
         let mut whole: Option<Pass> = None;
         for _ in 0..images.div_ceil(config.batch_size.get()) {
             let batch = clock.time(|seconds| &mut seconds.data, || batches.next())?;
-            let batch = batch.expect("a batch while images are left").map_err(broken)?;
+            let batch = batch.expect("a batch while images are left").map_err(broken_batch)?;
             positions.extend_from_slice(batches.indices());
             let pass = match &self.parallel {
                 Some(parallel) => {
@@ -243,8 +243,4 @@ fn step_sizes(config: &Config) -> impl Iterator<Item = usize> {
 fn stopped(config: &Config, epoch: usize) -> Error {
     let of = config.epochs.map(|epochs| format!(" of {epochs}")).unwrap_or_default();
     Error::Stopped(format!("stopped in epoch {epoch}{of}"))
-}
-
-fn broken(error: DatasetError) -> Error {
-    Error::Training(format!("cannot load a batch: {error}"))
 }

@@ -12,11 +12,13 @@ pub(super) const ALL_POINTS: usize = POINTS * POINTS;
 /// Values of a task's transformed tiles: as many as a core's second-level cache holds.
 pub(super) const BUDGET: usize = 1 << 18;
 
-/// Tiles of a task: multiples of the rows of a register tile.
+/// The number of tiles of a task: a multiple of the rows of a register tile, in this range; down to
+/// `FEWEST` for one small image.
 pub(super) const STEP: usize = 12;
 pub(super) const GROUP: Range<usize> = 24..48;
 pub(super) const FEWEST: usize = 2;
 
+/// The fewest multiplications that justify a task, and the number of tasks that is enough.
 pub(super) const TASK: usize = 1 << 19;
 pub(super) const TASKS: usize = 32;
 
