@@ -12,6 +12,7 @@ use train::{
 mod assets;
 mod bench;
 mod fuzz;
+mod gpu;
 mod imports;
 #[cfg(unix)]
 mod kills;
@@ -40,6 +41,9 @@ enum Chore {
     },
     /// Feeds damaged files to every reader of untrusted input.
     Fuzz(fuzz::Arguments),
+    /// Checks and measures a GPU: losses beside those of the CPU, batch norm's bandwidth, training
+    /// and prediction of each network.
+    Gpu(gpu::Arguments),
     /// Prints which files of each crate import which, and fails if they do so in a cycle.
     Imports,
     /// Kills runs and sweeps at random moments, resumes them, and checks that each ends with the
@@ -116,6 +120,7 @@ fn run(chore: Chore) -> Result<(), Error> {
             bench::convolution::run(&device::choose(device)?.found, &shape, json)
         }
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
+        Chore::Gpu(arguments) => gpu::run(&arguments),
         #[cfg(unix)]
         Chore::Imports => imports::run(),
         Chore::Kills(arguments) => kills::run(&arguments),

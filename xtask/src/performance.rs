@@ -236,7 +236,7 @@ fn page(machines: &[Machine]) -> String {
 }
 
 /// The versions of both sides.
-fn versions(row: &Row) -> String {
+pub fn versions(row: &Row) -> String {
     let side = |Measured { introduction, .. }: &Measured| {
         let versions =
             introduction.versions.iter().map(|(what, version)| format!("{what} {version}"));
@@ -260,7 +260,8 @@ fn fastest(row: &Row, compiled: bool) -> Option<&Comparison> {
     comparisons(row, compiled).max_by(|a, b| best(a).total_cmp(&best(b)))
 }
 
-fn table(rows: &[Row]) -> String {
+/// The figures of several networks, in Markdown.
+pub fn table(rows: &[Row]) -> String {
     let is_compiled = rows.iter().any(|row| fastest(row, true).is_some());
     let mut text = String::from(
         "| network | pixels | batch | this project | PyTorch | PyTorch, channels last | ratio | memory |",

@@ -41,15 +41,15 @@ use burn::{
         conv::Conv2d,
         pool::{AdaptiveAvgPool2d, MaxPool2d},
     },
-    tensor::{Device, Tensor, activation::relu},
+    tensor::Device,
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
-    blocks::{EPSILON, Layers, average_to, window},
+    ConvNet, FeatureMap, FeatureVector, ImageError, Initialization, Kernels, LayerNames, Listing,
+    blocks::{Layers, average_to, window},
     conv_net::{assert_takes, at_least},
+    feature_map::padded,
     init::PYTORCH,
-    summary::{Trace, padding},
 };
 
 /// The config of a AlexNet.
@@ -133,14 +133,7 @@ impl AlexNetConfig {
 
     /// Creates the network with random initial weights.
     pub fn init(&self, device: &Device) -> AlexNet {
-        let layers = Layers {
-            initialization: &self.initialization,
-            bias: true,
-            batch_norm: false,
-            epsilon: EPSILON,
-            kernels: self.kernels,
-            device,
-        };
+        let layers = Layers::new(&self.initialization, self.kernels, device);
         let [w1, w2, w3, w4, w5] = self.widths;
         AlexNet {
             conv1: layers.conv([self.channels, w1], window(11).stride(4).padding(self.padding)),
@@ -161,64 +154,44 @@ impl AlexNetConfig {
 }
 
 impl ConvNet for AlexNet {
-    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images are smaller than 63 x 63 pixels (`d2l`: 65 x 65), or have a different number
-    /// of channels.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.grid, self.features(images));
-        let x = x.flatten(1, 3); // [b, 6400], imagenet: 9216
-        let hidden = |layer: &Linear, x| {
-            if self.dropout_first {
-                relu(layer.forward(self.dropout.forward(x)))
-            } else {
-                self.dropout.forward(relu(layer.forward(x)))
-            }
-        };
-        let x = hidden(&self.fc6, x); // [b, 4096]
-        let x = hidden(&self.fc7, x); // [b, 4096]
-        self.fc8.forward(x) // [b, classes]
-    }
-
     /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
     /// `[batch, 256, 5, 5]`, or `[batch, 256, 6, 6]` with torchvision's config.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    /// If the images are smaller than 63 x 63 pixels (`d2l`: 65 x 65), or have a different number
+    /// of channels.
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
         // Shapes at 224 pixels, of `d2l` or `imagenet`.
-        let x = self.kernels.conv2d_relu(&self.conv1, images); // [b, 96, 54, 54] or [b, 64, 55, 55]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26] or [b, 64, 27, 27]
-        let x = self.kernels.conv2d_relu(&self.conv2, x); // [b, 256, 26, 26] or [b, 192, 27, 27]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12] or [b, 192, 13, 13]
-        let x = self.kernels.conv2d_relu(&self.conv3, x); // [b, 384, 12, 12] or [b, 384, 13, 13]
-        let x = self.kernels.conv2d_relu(&self.conv4, x); // [b, 384, 12, 12] or [b, 256, 13, 13]
-        let x = self.kernels.conv2d_relu(&self.conv5, x); // [b, 256, 12, 12] or [b, 256, 13, 13]
-        self.kernels.max_pool2d(&self.pool, x) // [b, 256, 5, 5] or [b, 256, 6, 6]
+        let kernels = self.kernels;
+        let x = images.conv2d_relu(&self.conv1, kernels); // [b, 96, 54, 54] or [b, 64, 55, 55]
+        let x = x.max_pool2d(&self.pool, kernels); // [b, 96, 26, 26] or [b, 64, 27, 27]
+        let x = x.conv2d_relu(&self.conv2, kernels); // [b, 256, 26, 26] or [b, 192, 27, 27]
+        let x = x.max_pool2d(&self.pool, kernels); // [b, 256, 12, 12] or [b, 192, 13, 13]
+        let x = x.conv2d_relu(&self.conv3, kernels); // [b, 384, 12, 12] or [b, 384, 13, 13]
+        let x = x.conv2d_relu(&self.conv4, kernels); // [b, 384, 12, 12] or [b, 256, 13, 13]
+        let x = x.conv2d_relu(&self.conv5, kernels); // [b, 256, 12, 12] or [b, 256, 13, 13]
+        x.max_pool2d(&self.pool, kernels) // [b, 256, 5, 5] or [b, 256, 6, 6]
+    }
+
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        let x = features.adaptive_avg_pool2d(&self.grid, self.kernels);
+        let mut x = x.flatten(); // [b, 6400], imagenet: 9216
+        for hidden in [&self.fc6, &self.fc7] {
+            // [b, 4096]
+            x = if self.dropout_first {
+                x.dropout(&self.dropout).linear(hidden).relu()
+            } else {
+                x.linear(hidden).relu().dropout(&self.dropout)
+            };
+        }
+        x.linear(&self.fc8) // [b, classes]
     }
 
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
-        let side = 67_usize.saturating_sub(2 * padding(&self.conv1.padding)).max(1);
+        let side = 67_usize.saturating_sub(2 * padded(&self.conv1.padding)).max(1);
         at_least(side, "AlexNet", self.conv1.weight.lazy_shape()[1], image)
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        trace.conv("conv1", &self.conv1);
-        trace.max_pool("pool1", &self.pool);
-        trace.conv("conv2", &self.conv2);
-        trace.max_pool("pool2", &self.pool);
-        trace.conv("conv3", &self.conv3);
-        trace.conv("conv4", &self.conv4);
-        trace.conv("conv5", &self.conv5);
-        trace.max_pool("pool5", &self.pool);
-        trace.average_to("grid", &self.grid);
-        trace.linear("fc6", &self.fc6);
-        trace.linear("fc7", &self.fc7);
-        trace.linear("fc8", &self.fc8);
     }
 }
 
@@ -226,14 +199,10 @@ impl LayerNames for AlexNet {
     fn torchvision_name(&self, layer: &str) -> String {
         let name = match layer {
             "conv1" => "features.0",
-            "pool1" => "features.2",
             "conv2" => "features.3",
-            "pool2" => "features.5",
             "conv3" => "features.6",
             "conv4" => "features.8",
             "conv5" => "features.10",
-            "pool5" => "features.12",
-            "grid" => "avgpool",
             "fc6" => "classifier.1",
             "fc7" => "classifier.4",
             "fc8" => "classifier.6",

@@ -13,10 +13,10 @@ use burn::{
             MaxPool2dConfig,
         },
     },
-    tensor::{Device, Tensor},
+    tensor::Device,
 };
 
-use crate::{Initialization, Kernels};
+use crate::{FeatureMap, Initialization, Kernels};
 
 /// A convolution and, in most networks, the batch normalization after it.
 #[derive(Module, Debug)]
@@ -33,27 +33,24 @@ pub struct ConvNorm {
 
 impl ConvNorm {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.kernels.conv2d(&self.conv, x);
-        match &self.bn {
-            Some(bn) => bn.forward(x),
-            None => x,
-        }
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X {
+        self.forward_with(x, None, false)
     }
 
     /// [`forward`](Self::forward), then ReLU.
-    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
-        match &self.bn {
-            Some(bn) => bn.forward_relu(self.kernels.conv2d(&self.conv, x)),
-            None => self.kernels.conv2d_relu(&self.conv, x),
-        }
+    pub fn forward_relu<X: FeatureMap>(&self, x: X) -> X {
+        self.forward_with(x, None, true)
     }
 
     /// [`forward`](Self::forward), plus the residual, then ReLU.
-    pub fn forward_add_relu(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+    pub fn forward_add_relu<X: FeatureMap>(&self, x: X, residual: X) -> X {
+        self.forward_with(x, Some(residual), true)
+    }
+
+    fn forward_with<X: FeatureMap>(&self, x: X, residual: Option<X>, relu: bool) -> X {
         match &self.bn {
-            Some(bn) => bn.forward_add_relu(self.kernels.conv2d(&self.conv, x), residual),
-            None => self.kernels.conv2d_add_relu(&self.conv, x, residual),
+            Some(bn) => x.conv2d(&self.conv, self.kernels).normalize(bn, residual, relu),
+            None => x.convolve(&self.conv, residual, relu, self.kernels),
         }
     }
 
@@ -133,10 +130,17 @@ pub(crate) struct Layers<'a> {
     pub device: &'a Device,
 }
 
-/// The epsilon of batch normalization in PyTorch and Burn.
-pub(crate) const EPSILON: f64 = 1e-5;
+impl<'a> Layers<'a> {
+    /// Layers with a bias and without batch normalization, whose epsilon is that of PyTorch and
+    /// Burn.
+    pub(crate) fn new(
+        initialization: &'a Initialization,
+        kernels: Kernels,
+        device: &'a Device,
+    ) -> Self {
+        Self { initialization, bias: true, batch_norm: false, epsilon: 1e-5, kernels, device }
+    }
 
-impl Layers<'_> {
     pub(crate) fn conv(&self, channels: [usize; 2], window: Window) -> Conv2d {
         let config = Conv2dConfig::new(channels, [window.size; 2])
             .with_stride([window.stride; 2])

@@ -1,33 +1,36 @@
 //! What every network can do.
 
-use std::{fmt, path::Path};
+use std::{collections::HashMap, fmt, path::Path};
 
-use burn::{
-    module::{ModuleVisitor, Param},
-    tensor::Tensor,
-};
+use burn::tensor::Tensor;
 
 use crate::{
+    feature_map::{FeatureMap, Listed, Outline},
     layer_names::LayerNames,
-    summary::{Summary, Trace},
+    summary::{Layer, Summary},
     weights::{self, LoadOptions, Metadata, WeightsError},
 };
 
 /// A network of this crate.
 pub trait ConvNet: LayerNames {
+    /// Maps images `[batch, channels, height, width]` to the last feature map.
+    ///
+    /// # Panics
+    ///
+    /// If the network does not [take](Self::check) these images.
+    fn features<X: FeatureMap>(&self, images: X) -> X;
+
+    /// Maps the last feature map to logits `[batch, classes]`.
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector;
+
     /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
     ///
     /// # Panics
     ///
     /// If the network does not [take](Self::check) these images.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2>;
-
-    /// Maps images `[batch, channels, height, width]` to the last feature map.
-    ///
-    /// # Panics
-    ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4>;
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.classify(self.features(images))
+    }
 
     /// [`forward`](Self::forward) for training, which also returns the logits of classifiers that exist
     /// only for training, each `[batch, classes]`: those of a GoogLeNet with auxiliary classifiers,
@@ -47,10 +50,6 @@ pub trait ConvNet: LayerNames {
     /// If it does not; the error says what it accepts.
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError>;
 
-    /// Adds the layers to the trace, in the order of `forward`. The layers' names are their paths
-    /// in this module.
-    fn trace(&self, trace: &mut Trace);
-
     /// Returns the same network for prediction only: without gradients, and with each batch
     /// normalization folded into the convolution before it. The logits are the same, up to
     /// rounding. Save the weights before this call: the weights of a folded network do not fit the
@@ -68,9 +67,16 @@ pub trait ConvNet: LayerNames {
     /// If the network does not accept such an image.
     fn summary(&self, image: [usize; 3]) -> Result<Summary, ImageError> {
         self.check(image)?;
-        let mut trace = Trace::new(image);
-        self.trace(&mut trace);
-        Ok(trace.into_summary(|layer| self.torchvision_name(layer)))
+        let images = Outline::new(image);
+        self.classify(self.features(images.clone()));
+        let parameters = weights::parameters(self).into_iter();
+        let paths: HashMap<_, _> = parameters.map(|it| (it.id, it.layer)).collect();
+        let layers = images.layers().into_iter().map(|Listed { weight, layer }| {
+            let path = weight.and_then(|weight| paths.get(&weight));
+            let name = path.map(|path| self.torchvision_name(path)).unwrap_or_default();
+            Layer { name, ..layer }
+        });
+        Ok(Summary { input: image, layers: layers.collect() })
     }
 
     /// Returns the number of trainable parameters, as papers count them.
@@ -78,41 +84,13 @@ pub trait ConvNet: LayerNames {
     /// Unlike [`Module::num_params`](burn::module::Module::num_params), it does not count the running means and variances, which have
     /// no gradient.
     fn parameters(&self) -> usize {
-        #[derive(Default)]
-        struct Count {
-            path: Vec<String>,
-            parameters: usize,
-        }
-        impl ModuleVisitor for Count {
-            fn enter_module(&mut self, name: &str, _container: &str) {
-                self.path.push(name.to_owned());
-            }
-            fn exit_module(&mut self, _name: &str, _container: &str) {
-                self.path.pop();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                let name = self.path.last().map(String::as_str);
-                if !matches!(name, Some("running_mean" | "running_var")) {
-                    self.parameters += param.lazy_shape().num_elements();
-                }
-            }
-        }
-        let mut count = Count::default();
-        self.visit(&mut count);
-        count.parameters
+        let all = weights::parameters(self).into_iter();
+        all.filter(|parameter| !parameter.is_running()).map(|parameter| parameter.values).sum()
     }
 
     /// Whether the network has batch normalization, so that it cannot train on a batch of one image.
     fn has_batch_norm(&self) -> bool {
-        struct Find(bool);
-        impl ModuleVisitor for Find {
-            fn enter_module(&mut self, name: &str, _container: &str) {
-                self.0 |= name == "running_mean";
-            }
-        }
-        let mut find = Find(false);
-        self.visit(&mut find);
-        find.0
+        weights::parameters(self).iter().any(|parameter| parameter.is_running())
     }
 
     /// Returns the network with the weights of a file: PyTorch (`.pth`, `.pt`), `.safetensors`, or
@@ -228,9 +206,8 @@ pub(crate) fn exactly(
 }
 
 /// Panics unless the network accepts these images.
-pub(crate) fn assert_takes(network: &impl ConvNet, images: &Tensor<4>) {
-    let [_, channels, height, width] = images.dims();
-    if let Err(error) = network.check([channels, height, width]) {
+pub(crate) fn assert_takes(network: &impl ConvNet, images: &impl FeatureMap) {
+    if let Err(error) = network.check(images.shape()) {
         panic!("{error}");
     }
 }

@@ -46,15 +46,14 @@ use burn::{
         conv::Conv2d,
         pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d},
     },
-    tensor::{Device, Tensor},
+    tensor::Device,
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
-    blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
+    ConvNet, FeatureMap, FeatureVector, ImageError, Initialization, Kernels, LayerNames, Listing,
+    blocks::{ConvNorm, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_IN, PYTORCH},
-    summary::Trace,
 };
 
 /// The config of a DenseNet.
@@ -190,12 +189,9 @@ impl DenseNetConfig {
         let is_empty = self.depths.is_empty() || self.depths.contains(&0);
         assert!(!is_empty, "a DenseNet needs at least one block, and a block at least one layer");
         let layers = Layers {
-            initialization: &self.initialization,
             bias: self.bias,
             batch_norm: true,
-            epsilon: EPSILON,
-            kernels: self.kernels,
-            device,
+            ..Layers::new(&self.initialization, self.kernels, device)
         };
         let conv0 = if self.small_stem {
             ConvNorm {
@@ -250,13 +246,13 @@ impl DenseNetConfig {
 impl DenseLayer {
     /// Maps `[batch, channels, height, width]` to the new channels, `[batch, growth rate, height,
     /// width]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.norm1.forward_relu(x);
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X {
+        let x = x.batch_norm_relu(&self.norm1);
         let x = match &self.bottleneck {
             Some(bottleneck) => bottleneck.forward_relu(x),
             None => x,
         };
-        self.kernels.conv2d(&self.conv, x)
+        x.conv2d(&self.conv, self.kernels)
     }
 
     fn fold(self) -> Self {
@@ -266,36 +262,25 @@ impl DenseLayer {
 
 impl Transition {
     /// Maps `[batch, channels, height, width]` to `[batch, channels / 2, height / 2, width / 2]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.kernels.conv2d(&self.conv, self.norm.forward_relu(x));
-        self.kernels.avg_pool2d(&self.pool, x)
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X {
+        let x = x.batch_norm_relu(&self.norm).conv2d(&self.conv, self.kernels);
+        x.avg_pool2d(&self.pool, self.kernels)
     }
 }
 
 impl ConvNet for DenseNet {
-    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images are smaller than 29 x 29 pixels (4 x 4 with the small stem), or have a
-    /// different number of channels.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        let x = x.flatten(1, 3); // [b, 1024]
-        self.classifier.forward(x) // [b, classes]
-    }
-
     /// Maps images `[batch, channels, height, width]` to the last feature map: `[batch, 1024, 7,
     /// 7]` for DenseNet-121 at 224 pixels.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    /// If the images are smaller than 29 x 29 pixels (4 x 4 with the small stem), or have a
+    /// different number of channels.
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
         let mut x = match &self.pool0 {
             // [b, 64, 56, 56]
-            Some(pool) => self.kernels.max_pool2d(pool, self.conv0.forward_relu(images)),
+            Some(pool) => self.conv0.forward_relu(images).max_pool2d(pool, self.kernels),
             // [b, 24, 28, 28]
             None => self.conv0.forward(images),
         };
@@ -306,11 +291,16 @@ impl ConvNet for DenseNet {
             }
             // [b, 256, 56, 56], [b, 512, 28, 28], [b, 1024, 14, 14], [b, 1024, 7, 7]
             for layer in block {
-                let [old, input] = self.kernels.fork(x);
-                x = self.kernels.concatenate(vec![old, layer.forward(input)]);
+                let [old, input] = x.fork(self.kernels);
+                x = X::concatenate(vec![old, layer.forward(input)], self.kernels);
             }
         }
-        self.norm5.forward_relu(x) // [b, 1024, 7, 7]
+        x.batch_norm_relu(&self.norm5) // [b, 1024, 7, 7]
+    }
+
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        let x = features.adaptive_avg_pool2d(&self.average, self.kernels);
+        x.flatten().linear(&self.classifier) // [b, classes]
     }
 
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
@@ -318,34 +308,6 @@ impl ConvNet for DenseNet {
         let side = 1 << self.transitions.len();
         let side = if self.pool0.is_some() { 4 * (side - 1) + 1 } else { side };
         at_least(side, "DenseNet", self.conv0.conv.weight.lazy_shape()[1], image)
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        trace.conv_norm("conv0", &self.conv0);
-        if let Some(pool) = &self.pool0 {
-            trace.max_pool("pool0", pool);
-        }
-        for (index, block) in self.blocks.iter().enumerate() {
-            if index > 0 {
-                let (name, transition) = (index - 1, &self.transitions[index - 1]);
-                trace.norm(&format!("transitions.{name}.norm"), &transition.norm);
-                trace.conv(&format!("transitions.{name}.conv"), &transition.conv);
-                trace.average_pool(&format!("transitions.{name}.pool"), &transition.pool);
-            }
-            for (number, layer) in block.iter().enumerate() {
-                let name = format!("blocks.{index}.{number}");
-                let [channels, height, width] = trace.shape;
-                trace.norm(&format!("{name}.norm1"), &layer.norm1);
-                if let Some(bottleneck) = &layer.bottleneck {
-                    trace.conv_norm(&format!("{name}.bottleneck"), bottleneck);
-                }
-                trace.conv(&format!("{name}.conv"), &layer.conv);
-                trace.shape = [channels + trace.shape[0], height, width];
-            }
-        }
-        trace.norm("norm5", &self.norm5);
-        trace.average_to("average", &self.average);
-        trace.linear("classifier", &self.classifier);
     }
 
     fn prepare_for_prediction(self) -> Self {
@@ -366,7 +328,7 @@ impl LayerNames for DenseNet {
         match parts[..] {
             ["conv0", "conv"] => "features.conv0".to_owned(),
             ["conv0", "bn"] => "features.norm0".to_owned(),
-            ["pool0" | "norm5"] => format!("features.{layer}"),
+            ["norm5"] => "features.norm5".to_owned(),
             ["transitions", index, part] => format!("features.transition{}.{part}", after(index)),
             ["blocks", block, number, ref part @ ..] => {
                 let part = match part {

@@ -55,15 +55,14 @@ use burn::{
         Dropout, DropoutConfig, Linear,
         pool::{AdaptiveAvgPool2d, MaxPool2d},
     },
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
+    ConvNet, FeatureMap, FeatureVector, ImageError, Initialization, Kernels, LayerNames, Listing,
     blocks::{ConvNorm, Layers, average_to, window},
     conv_net::{assert_takes, at_least},
     init::NORMAL,
-    summary::Trace,
 };
 
 /// The config of a GoogLeNet.
@@ -190,12 +189,10 @@ impl GoogLeNetConfig {
     /// Creates the network with random initial weights.
     pub fn init(&self, device: &Device) -> GoogLeNet {
         let layers = Layers {
-            initialization: &self.initialization,
             bias: !self.torchvision,
             batch_norm: self.torchvision,
             epsilon: 1e-3,
-            kernels: self.kernels,
-            device,
+            ..Layers::new(&self.initialization, self.kernels, device)
         };
         let mut channels = 192;
         let mut inception = |widths: Widths| {
@@ -268,20 +265,20 @@ impl GoogLeNetConfig {
 }
 
 impl GoogLeNet {
-    fn stage3(&self, images: Tensor<4>) -> Tensor<4> {
+    fn stage3<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
         let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 64, 56, 56]
+        let x = x.max_pool2d(&self.pool, self.kernels); // [b, 64, 56, 56]
         let x = self.conv2.forward_relu(x); // [b, 64, 56, 56]
         let x = self.conv3.forward_relu(x); // [b, 192, 56, 56]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 192, 28, 28]
+        let x = x.max_pool2d(&self.pool, self.kernels); // [b, 192, 28, 28]
         let x = self.inception3a.forward(x); // [b, 256, 28, 28]
         let x = self.inception3b.forward(x); // [b, 480, 28, 28]
-        self.kernels.max_pool2d(&self.pool, x) // [b, 480, 14, 14]
+        x.max_pool2d(&self.pool, self.kernels) // [b, 480, 14, 14]
     }
 
     /// The inputs of the two auxiliary classifiers, and the last feature map.
-    fn stage4(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
+    fn stage4<X: FeatureMap>(&self, x: X) -> [X; 3] {
         let a = self.inception4a.forward(x); // [b, 512, 14, 14]
         let x = self.inception4b.forward(a.clone()); // [b, 512, 14, 14]
         let x = self.inception4c.forward(x); // [b, 512, 14, 14]
@@ -290,31 +287,26 @@ impl GoogLeNet {
         [a, d, x]
     }
 
-    fn stage5(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.kernels.max_pool2d(&self.pool4, x); // [b, 832, 7, 7]
+    fn stage5<X: FeatureMap>(&self, x: X) -> X {
+        let x = x.max_pool2d(&self.pool4, self.kernels); // [b, 832, 7, 7]
         let x = self.inception5a.forward(x); // [b, 832, 7, 7]
         self.inception5b.forward(x) // [b, 1024, 7, 7]
-    }
-
-    fn classify(&self, features: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, features);
-        let x = x.flatten(1, 3); // [b, 1024]
-        self.fc.forward(self.dropout.forward(x)) // [b, classes]
     }
 }
 
 impl Inception {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let chain = |[first, second]: &[ConvNorm; 2], x| second.forward_relu(first.forward_relu(x));
-        let [x1, x2, x3, x4] = self.kernels.fork(x);
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X {
+        let chain =
+            |[first, second]: &[ConvNorm; 2], x: X| second.forward_relu(first.forward_relu(x));
+        let [x1, x2, x3, x4] = x.fork(self.kernels);
         let branches = vec![
             self.branch1.forward_relu(x1),
             chain(&self.branch2, x2),
             chain(&self.branch3, x3),
-            self.branch4.forward_relu(self.kernels.max_pool2d(&self.pool, x4)),
+            self.branch4.forward_relu(x4.max_pool2d(&self.pool, self.kernels)),
         ];
-        self.kernels.concatenate(branches)
+        X::concatenate(branches, self.kernels)
     }
 
     fn fold(self) -> Self {
@@ -326,53 +318,27 @@ impl Inception {
             ..self
         }
     }
-
-    fn trace(&self, name: &str, trace: &mut Trace) {
-        let input = trace.shape;
-        let mut channels = 0;
-        trace.conv_norm(&format!("{name}.branch1"), &self.branch1);
-        for (branch, pair) in [("branch2", &self.branch2), ("branch3", &self.branch3)] {
-            channels += trace.shape[0];
-            trace.shape = input;
-            trace.conv_norm(&format!("{name}.{branch}.0"), &pair[0]);
-            trace.conv_norm(&format!("{name}.{branch}.1"), &pair[1]);
-        }
-        channels += trace.shape[0];
-        trace.shape = input;
-        trace.max_pool(&format!("{name}.pool"), &self.pool);
-        trace.conv_norm(&format!("{name}.branch4"), &self.branch4);
-        trace.shape[0] += channels;
-    }
 }
 
 impl Auxiliary {
     /// Maps a feature map `[batch, channels, height, width]` to logits `[batch, classes]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, x);
-        let x = self.conv.forward_relu(x).flatten(1, 3); // [b, 2048]
-        let x = self.dropout.forward(relu(self.fc1.forward(x))); // [b, 1024]
-        self.fc2.forward(x) // [b, classes]
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X::Vector {
+        let x = x.adaptive_avg_pool2d(&self.average, self.kernels);
+        let x = self.conv.forward_relu(x).flatten(); // [b, 2048]
+        let x = x.linear(&self.fc1).relu().dropout(&self.dropout); // [b, 1024]
+        x.linear(&self.fc2) // [b, classes]
     }
 }
 
 impl ConvNet for GoogLeNet {
-    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have a different number of channels, or are smaller than 15 x 15 pixels
-    /// (torchvision's network only).
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        self.classify(self.features(images)) // [b, classes]
-    }
-
     /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
     /// `[batch, 1024, 7, 7]`.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    /// If the images have a different number of channels, or are smaller than 15 x 15 pixels
+    /// (torchvision's network only).
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         let [_, _, x] = self.stage4(self.stage3(images));
         self.stage5(x)
     }
@@ -393,31 +359,14 @@ impl ConvNet for GoogLeNet {
         (self.classify(self.stage5(x)), auxiliary)
     }
 
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        let x = features.adaptive_avg_pool2d(&self.average, self.kernels).flatten(); // [b, 1024]
+        x.dropout(&self.dropout).linear(&self.fc) // [b, classes]
+    }
+
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         let side = if self.pool.ceil_mode { 15 } else { 1 };
         at_least(side, "GoogLeNet", self.conv1.conv.weight.lazy_shape()[1], image)
-    }
-
-    /// Without the auxiliary classifiers, which are not used in prediction.
-    fn trace(&self, trace: &mut Trace) {
-        trace.conv_norm("conv1", &self.conv1);
-        trace.max_pool("maxpool1", &self.pool);
-        trace.conv_norm("conv2", &self.conv2);
-        trace.conv_norm("conv3", &self.conv3);
-        trace.max_pool("maxpool2", &self.pool);
-        self.inception3a.trace("inception3a", trace);
-        self.inception3b.trace("inception3b", trace);
-        trace.max_pool("maxpool3", &self.pool);
-        self.inception4a.trace("inception4a", trace);
-        self.inception4b.trace("inception4b", trace);
-        self.inception4c.trace("inception4c", trace);
-        self.inception4d.trace("inception4d", trace);
-        self.inception4e.trace("inception4e", trace);
-        trace.max_pool("maxpool4", &self.pool4);
-        self.inception5a.trace("inception5a", trace);
-        self.inception5b.trace("inception5b", trace);
-        trace.average_to("avgpool", &self.average);
-        trace.linear("fc", &self.fc);
     }
 
     fn prepare_for_prediction(self) -> Self {
@@ -444,10 +393,7 @@ impl ConvNet for GoogLeNet {
 
 impl LayerNames for GoogLeNet {
     fn torchvision_name(&self, layer: &str) -> String {
-        match layer.rsplit_once('.') {
-            Some((inception, "pool")) => format!("{inception}.branch4.0"),
-            _ => layer.replace("branch4.", "branch4.1."),
-        }
+        layer.replace("branch4.", "branch4.1.") // branch4.0 is the pool
     }
 
     fn d2l_name(&self, layer: &str, listing: Listing) -> Option<String> {

@@ -25,19 +25,18 @@
 //! | fc3 | 10 | 850 | 10 | 850 |
 //! | **total** | | **61,706** | | **44,878** |
 
-use batch_norm::{BatchNorm, fold_into_convolution, fold_into_linear};
+use batch_norm::{BatchNorm, fold_into_linear};
 use burn::{
     config::Config,
     module::Module,
-    nn::{Linear, conv::Conv2d, pool::AvgPool2d},
-    tensor::{Device, Tensor},
+    nn::{Linear, pool::AvgPool2d},
+    tensor::Device,
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
-    blocks::{EPSILON, Layers, window},
+    ConvNet, FeatureMap, FeatureVector, ImageError, Initialization, Kernels, LayerNames, Listing,
+    blocks::{ConvNorm, Layers, window},
     conv_net::{assert_takes, exactly},
-    summary::Trace,
 };
 
 /// The config of a LeNet.
@@ -64,13 +63,9 @@ pub struct LeNetConfig {
 #[derive(Module, Debug)]
 pub struct LeNet {
     /// 5 x 5, to 6 channels.
-    pub conv1: Conv2d,
-    /// After `conv1`.
-    pub bn1: Option<BatchNorm>,
+    pub conv1: ConvNorm,
     /// 5 x 5, from 6 to 16 channels.
-    pub conv2: Conv2d,
-    /// After `conv2`.
-    pub bn2: Option<BatchNorm>,
+    pub conv2: ConvNorm,
     /// 2 x 2, after both convolutions.
     pub pool: AvgPool2d,
     /// From the feature map to 120 units.
@@ -105,22 +100,16 @@ impl LeNetConfig {
     /// Creates the network with Xavier initialization, as in the D2L notes.
     pub fn init(&self, device: &Device) -> LeNet {
         let layers = Layers {
-            initialization: &Initialization::XAVIER,
-            bias: true,
             batch_norm: self.batch_norm,
-            epsilon: EPSILON,
-            kernels: self.kernels,
-            device,
+            ..Layers::new(&Initialization::XAVIER, self.kernels, device)
         };
         let bn = |channels| self.batch_norm.then(|| layers.norm(channels));
         // A 5 x 5 convolution shortens each side by 4 pixels, pooling halves it.
         let side = ((Self::SIDE + 2 * self.padding - 4) / 2 - 4) / 2;
 
         LeNet {
-            conv1: layers.conv([self.channels, 6], window(5).padding(self.padding)),
-            bn1: bn(6),
-            conv2: layers.conv([6, 16], window(5)),
-            bn2: bn(16),
+            conv1: layers.conv_norm([self.channels, 6], window(5).padding(self.padding)),
+            conv2: layers.conv_norm([6, 16], window(5)),
             pool: window(2).stride(2).average_pool(),
             fc1: layers.linear([16 * side * side, 120]),
             bn3: bn(120),
@@ -132,83 +121,49 @@ impl LeNetConfig {
     }
 }
 
-fn normalize<const D: usize>(layer: &Option<BatchNorm>, x: Tensor<D>) -> Tensor<D> {
-    match layer {
-        Some(layer) => layer.forward(x),
+fn normalize<V: FeatureVector>(norm: &Option<BatchNorm>, x: V) -> V {
+    match norm {
+        Some(norm) => x.batch_norm(norm),
         None => x,
     }
 }
 
 impl ConvNet for LeNet {
-    /// Maps images `[batch, channels, 28, 28]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have a different size or number of channels.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.features(images).flatten(1, 3); // [b, 400], batch norm: [b, 256]
-        let x = self.kernels.sigmoid(normalize(&self.bn3, self.fc1.forward(x))); // [b, 120]
-        let x = self.kernels.sigmoid(normalize(&self.bn4, self.fc2.forward(x))); // [b, 84]
-        self.fc3.forward(x) // [b, 10]
-    }
-
     /// Maps images `[batch, channels, 28, 28]` to the last feature map: `[batch, 16, 5, 5]`, or
     /// `[batch, 16, 4, 4]` with batch normalization.
     ///
     /// # Panics
     ///
     /// If the images have a different size or number of channels.
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
         let kernels = self.kernels;
-        let x = normalize(&self.bn1, kernels.conv2d(&self.conv1, images));
-        let x = kernels.sigmoid(x); // [b, 6, 28, 28], batch norm: 24
-        let x = kernels.avg_pool2d(&self.pool, x); // [b, 6, 14, 14], batch norm: 12
-        let x = normalize(&self.bn2, kernels.conv2d(&self.conv2, x));
-        let x = kernels.sigmoid(x); // [b, 16, 10, 10], batch norm: 8
-        kernels.avg_pool2d(&self.pool, x) // [b, 16, 5, 5], batch norm: 4
+        let x = self.conv1.forward(images).sigmoid(kernels); // [b, 6, 28, 28], batch norm: 24
+        let x = x.avg_pool2d(&self.pool, kernels); // [b, 6, 14, 14], batch norm: 12
+        let x = self.conv2.forward(x).sigmoid(kernels); // [b, 16, 10, 10], batch norm: 8
+        x.avg_pool2d(&self.pool, kernels) // [b, 16, 5, 5], batch norm: 4
+    }
+
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        let x = features.flatten(); // [b, 400], batch norm: [b, 256]
+        let x = normalize(&self.bn3, x.linear(&self.fc1)).sigmoid(self.kernels); // [b, 120]
+        let x = normalize(&self.bn4, x.linear(&self.fc2)).sigmoid(self.kernels); // [b, 84]
+        x.linear(&self.fc3) // [b, 10]
     }
 
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
-        exactly(LeNetConfig::SIDE, "LeNet", self.conv1.weight.lazy_shape()[1], image)
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        for (conv, convolution, bn, norm) in
-            [("conv1", &self.conv1, "bn1", &self.bn1), ("conv2", &self.conv2, "bn2", &self.bn2)]
-        {
-            trace.conv(conv, convolution);
-            if let Some(norm) = norm {
-                trace.norm(bn, norm);
-            }
-            trace.average_pool("pool", &self.pool);
-        }
-        for (fc, linear, bn, norm) in
-            [("fc1", &self.fc1, "bn3", &self.bn3), ("fc2", &self.fc2, "bn4", &self.bn4)]
-        {
-            trace.linear(fc, linear);
-            if let Some(norm) = norm {
-                trace.linear_norm(bn, norm);
-            }
-        }
-        trace.linear("fc3", &self.fc3);
+        exactly(LeNetConfig::SIDE, "LeNet", self.conv1.conv.weight.lazy_shape()[1], image)
     }
 
     fn prepare_for_prediction(self) -> Self {
         let network = self.valid();
-        let conv = |conv: Conv2d, norm: Option<BatchNorm>| match norm {
-            Some(norm) => fold_into_convolution(conv, &norm),
-            None => conv,
-        };
         let fc = |fc: Linear, norm: Option<BatchNorm>| match norm {
             Some(norm) => fold_into_linear(fc, &norm),
             None => fc,
         };
         Self {
-            conv1: conv(network.conv1, network.bn1),
-            bn1: None,
-            conv2: conv(network.conv2, network.bn2),
-            bn2: None,
+            conv1: network.conv1.fold(),
+            conv2: network.conv2.fold(),
             fc1: fc(network.fc1, network.bn3),
             bn3: None,
             fc2: fc(network.fc2, network.bn4),
@@ -219,12 +174,20 @@ impl ConvNet for LeNet {
 }
 
 impl LayerNames for LeNet {
+    fn torchvision_name(&self, layer: &str) -> String {
+        match layer.split_once('.') {
+            Some((convolution, "conv")) => convolution.to_owned(),
+            Some((convolution, _)) => convolution.replace("conv", "bn"),
+            None => layer.to_owned(),
+        }
+    }
+
     fn d2l_name(&self, layer: &str, _: Listing) -> Option<String> {
         let [plain, normalized] = match layer {
-            "conv1" => ["0", "0"],
-            "bn1" => ["", "1"],
-            "conv2" => ["3", "4"],
-            "bn2" => ["", "5"],
+            "conv1.conv" => ["0", "0"],
+            "conv1.bn" => ["", "1"],
+            "conv2.conv" => ["3", "4"],
+            "conv2.bn" => ["", "5"],
             "fc1" => ["7", "9"],
             "bn3" => ["", "10"],
             "fc2" => ["9", "12"],
@@ -232,7 +195,7 @@ impl LayerNames for LeNet {
             "fc3" => ["11", "15"],
             _ => return None,
         };
-        Some(if self.bn1.is_some() { normalized } else { plain }.to_owned())
+        Some(if self.bn3.is_some() { normalized } else { plain }.to_owned())
     }
 
     fn classifier(&self) -> &'static [&'static str] {

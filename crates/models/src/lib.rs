@@ -43,8 +43,9 @@
 //! `networks` is the table of all networks, and `network` makes [`Architecture`], [`Network`] and
 //! [`NetworkConfig`] from it. A network's file uses `blocks` (convolution with batch normalization,
 //! pools), `init` (how weights are drawn) and [`Kernels`] of the `convolution` crate, and implements
-//! [`ConvNet`] (`conv_net`) and [`LayerNames`] (`layer_names`). [`summary`] lists layers, `weights` reads and writes files,
-//! [`imagenet`] prepares photos.
+//! [`ConvNet`] (`conv_net`) and [`LayerNames`] (`layer_names`). Its forward pass is written once, for
+//! any [`FeatureMap`] (`feature_map`): a tensor is computed, an [`Outline`] lists the layers for the
+//! [`summary`]. `weights` reads and writes files, [`imagenet`] prepares photos.
 //!
 //! ## Backends
 //!
@@ -58,6 +59,7 @@ mod architecture;
 mod blocks;
 mod conv_net;
 pub mod densenet;
+mod feature_map;
 pub mod googlenet;
 pub mod imagenet;
 mod init;
@@ -77,6 +79,7 @@ pub use convolution::Kernels;
 pub use architecture::{NoSuchPreset, Preset, UnknownName};
 pub use blocks::ConvNorm;
 pub use conv_net::{ConvNet, ImageError};
+pub use feature_map::{FeatureMap, FeatureVector, Outline};
 pub use init::Initialization;
 pub use layer_names::{LayerNames, Listing};
 pub use networks::*;

@@ -10,7 +10,7 @@ macro_rules! networks {
         use burn::{config::Config, module::Module, tensor::{Device, Tensor}};
 
         use $crate::{
-            ConvNet, ImageError, Kernels, LayerNames, Listing, NoSuchPreset, Preset, summary::Trace,
+            ConvNet, FeatureMap, ImageError, Kernels, LayerNames, Listing, NoSuchPreset, Preset,
         };
 
         $(pub use $crate::$module::{$family, $config};)+
@@ -119,13 +119,13 @@ macro_rules! networks {
         }
 
         impl ConvNet for Network {
-            fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+            fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
                 match self {
-                    $(Self::$family(network) => network.forward(images),)+
+                    $(Self::$family(network) => network.classify(features),)+
                 }
             }
 
-            fn features(&self, images: Tensor<4>) -> Tensor<4> {
+            fn features<X: FeatureMap>(&self, images: X) -> X {
                 match self {
                     $(Self::$family(network) => network.features(images),)+
                 }
@@ -140,12 +140,6 @@ macro_rules! networks {
             fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
                 match self {
                     $(Self::$family(network) => network.check(image),)+
-                }
-            }
-
-            fn trace(&self, trace: &mut Trace) {
-                match self {
-                    $(Self::$family(network) => network.trace(trace),)+
                 }
             }
 

@@ -39,15 +39,14 @@ use burn::{
         conv::Conv2d,
         pool::{AdaptiveAvgPool2d, MaxPool2d},
     },
-    tensor::{Device, Tensor},
+    tensor::Device,
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
-    blocks::{EPSILON, Layers, Window, average_to, window},
+    ConvNet, FeatureMap, ImageError, Initialization, Kernels, LayerNames, Listing,
+    blocks::{Layers, Window, average_to, window},
     conv_net::{assert_takes, at_least},
     init::HE_FAN_IN,
-    summary::Trace,
 };
 
 /// The config of a NiN.
@@ -126,14 +125,7 @@ impl NinConfig {
 
     /// Creates the network with random initial weights.
     pub fn init(&self, device: &Device) -> Nin {
-        let layers = Layers {
-            initialization: &self.initialization,
-            bias: true,
-            batch_norm: false,
-            epsilon: EPSILON,
-            kernels: self.kernels,
-            device,
-        };
+        let layers = Layers::new(&self.initialization, self.kernels, device);
         let block = |inputs, [width, outputs]: [usize; 2], window: Window| NinBlock {
             conv: layers.conv([inputs, width], window),
             pointwise1: layers.conv([width, width], self::window(1)),
@@ -156,63 +148,40 @@ impl NinConfig {
 
 impl NinBlock {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.kernels.conv2d_relu(&self.conv, x);
-        let x = self.kernels.conv2d_relu(&self.pointwise1, x);
-        self.kernels.conv2d_relu(&self.pointwise2, x)
-    }
-
-    fn trace(&self, name: &str, trace: &mut Trace) {
-        trace.conv(&format!("{name}.conv"), &self.conv);
-        trace.conv(&format!("{name}.pointwise1"), &self.pointwise1);
-        trace.conv(&format!("{name}.pointwise2"), &self.pointwise2);
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X {
+        let x = x.conv2d_relu(&self.conv, self.kernels);
+        let x = x.conv2d_relu(&self.pointwise1, self.kernels);
+        x.conv2d_relu(&self.pointwise2, self.kernels)
     }
 }
 
 impl ConvNet for Nin {
-    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images are smaller than 67 x 67 pixels (39 x 39 if pools round up), or have a
-    /// different number of channels.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        x.flatten(1, 3) // [b, classes]
-    }
-
     /// Maps images `[batch, channels, height, width]` to the last feature map, with a channel for
     /// each class: at 224 pixels `[batch, classes, 5, 5]`, or `[batch, classes, 6, 6]` if pools
     /// round up.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    /// If the images are smaller than 67 x 67 pixels (39 x 39 if pools round up), or have a
+    /// different number of channels.
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
         let x = self.block1.forward(images); // [b, 96, 54, 54]
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 96, 26, 26], imagenet: 27
+        let x = x.max_pool2d(&self.pool, self.kernels); // [b, 96, 26, 26], imagenet: 27
         let x = self.block2.forward(x); // [b, 256, 26, 26], imagenet: 27
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 256, 12, 12], imagenet: 13
+        let x = x.max_pool2d(&self.pool, self.kernels); // [b, 256, 12, 12], imagenet: 13
         let x = self.block3.forward(x); // [b, 384, 12, 12], imagenet: 13
-        let x = self.kernels.max_pool2d(&self.pool, x); // [b, 384, 5, 5], imagenet: 6
-        self.block4.forward(self.dropout.forward(x)) // [b, classes, 5, 5], imagenet: 6
+        let x = x.max_pool2d(&self.pool, self.kernels); // [b, 384, 5, 5], imagenet: 6
+        self.block4.forward(x.dropout(&self.dropout)) // [b, classes, 5, 5], imagenet: 6
+    }
+
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        features.adaptive_avg_pool2d(&self.average, self.kernels).flatten() // [b, classes]
     }
 
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         let side = if self.pool.ceil_mode { 39 } else { 67 };
         at_least(side, "NiN", self.block1.conv.weight.lazy_shape()[1], image)
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        self.block1.trace("block1", trace);
-        trace.max_pool("pool1", &self.pool);
-        self.block2.trace("block2", trace);
-        trace.max_pool("pool2", &self.pool);
-        self.block3.trace("block3", trace);
-        trace.max_pool("pool3", &self.pool);
-        self.block4.trace("block4", trace);
-        trace.average_to("average", &self.average);
     }
 }
 

@@ -56,15 +56,14 @@ use burn::{
         Linear,
         pool::{AdaptiveAvgPool2d, MaxPool2d},
     },
-    tensor::{Device, Tensor},
+    tensor::Device,
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
-    blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
+    ConvNet, FeatureMap, FeatureVector, ImageError, Initialization, Kernels, LayerNames, Listing,
+    blocks::{ConvNorm, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, PYTORCH},
-    summary::Trace,
 };
 
 /// The config of a ResNet.
@@ -191,12 +190,9 @@ impl ResNetConfig {
     pub fn init(&self, device: &Device) -> ResNet {
         assert!(!self.depths.contains(&0), "every stage of a ResNet needs at least one block");
         let layers = Layers {
-            initialization: &self.initialization,
             bias: self.bias,
             batch_norm: true,
-            epsilon: EPSILON,
-            kernels: self.kernels,
-            device,
+            ..Layers::new(&self.initialization, self.kernels, device)
         };
         let stem =
             if self.small_stem { window(3).padding(1) } else { window(7).stride(2).padding(3) };
@@ -255,22 +251,11 @@ impl ResNetConfig {
     }
 }
 
-impl ResNet {
-    fn layers(&self) -> [(&'static str, &[Block]); 4] {
-        [
-            ("layer1", &self.layer1),
-            ("layer2", &self.layer2),
-            ("layer3", &self.layer3),
-            ("layer4", &self.layer4),
-        ]
-    }
-}
-
 impl Block {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`. The
     /// first block of all stages but the first halves height and width.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [x, shortcut] = self.conv1.kernels.fork(x);
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X {
+        let [x, shortcut] = x.fork(self.conv1.kernels);
         let shortcut = match &self.downsample {
             Some(downsample) => downsample.forward(shortcut),
             None => shortcut,
@@ -290,45 +275,21 @@ impl Block {
             downsample: self.downsample.map(ConvNorm::fold),
         }
     }
-
-    fn trace(&self, name: &str, trace: &mut Trace) {
-        if let Some(downsample) = &self.downsample {
-            let input = trace.shape;
-            trace.conv_norm(&format!("{name}.downsample"), downsample);
-            trace.shape = input;
-        }
-        trace.conv_norm(&format!("{name}.conv1"), &self.conv1);
-        trace.conv_norm(&format!("{name}.conv2"), &self.conv2);
-        if let Some(conv3) = &self.conv3 {
-            trace.conv_norm(&format!("{name}.conv3"), conv3);
-        }
-    }
 }
 
 impl ConvNet for ResNet {
-    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have a different number of channels.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        let x = x.flatten(1, 3); // [b, 512], bottlenecks: 2048
-        self.fc.forward(x) // [b, classes]
-    }
-
     /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
     /// `[batch, 512, 7, 7]`, or `[batch, 2048, 7, 7]` with bottlenecks.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    /// If the images have a different number of channels.
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
-        let stage = |blocks: &[Block], x| blocks.iter().fold(x, |x, block| block.forward(x));
+        let stage = |blocks: &[Block], x| blocks.iter().fold(x, |x: X, block| block.forward(x));
         let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
         let x = match &self.pool {
-            Some(pool) => self.kernels.max_pool2d(pool, x), // [b, 64, 56, 56]
+            Some(pool) => x.max_pool2d(pool, self.kernels), // [b, 64, 56, 56]
             None => x,
         };
         let x = stage(&self.layer1, x); // [b, 64, 56, 56], bottlenecks: [b, 256, 56, 56]
@@ -337,22 +298,13 @@ impl ConvNet for ResNet {
         stage(&self.layer4, x) // [b, 512, 7, 7], bottlenecks: [b, 2048, 7, 7]
     }
 
-    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
-        at_least(1, "ResNet", self.conv1.conv.weight.lazy_shape()[1], image)
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        let x = features.adaptive_avg_pool2d(&self.average, self.kernels);
+        x.flatten().linear(&self.fc) // [b, classes]
     }
 
-    fn trace(&self, trace: &mut Trace) {
-        trace.conv_norm("conv1", &self.conv1);
-        if let Some(pool) = &self.pool {
-            trace.max_pool("maxpool", pool);
-        }
-        for (name, blocks) in self.layers() {
-            for (index, block) in blocks.iter().enumerate() {
-                block.trace(&format!("{name}.{index}"), trace);
-            }
-        }
-        trace.average_to("avgpool", &self.average);
-        trace.linear("fc", &self.fc);
+    fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
+        at_least(1, "ResNet", self.conv1.conv.weight.lazy_shape()[1], image)
     }
 
     fn prepare_for_prediction(self) -> Self {

@@ -40,15 +40,14 @@ use burn::{
         Dropout, DropoutConfig, Linear,
         pool::{AdaptiveAvgPool2d, MaxPool2d},
     },
-    tensor::{Device, Tensor, activation::relu},
+    tensor::Device,
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames, Listing,
-    blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
+    ConvNet, FeatureMap, FeatureVector, ImageError, Initialization, Kernels, LayerNames, Listing,
+    blocks::{ConvNorm, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, NORMAL},
-    summary::Trace,
 };
 
 /// The config of a VGG.
@@ -159,12 +158,8 @@ impl VggConfig {
     pub fn init(&self, device: &Device) -> Vgg {
         assert!(!self.depths.contains(&0), "every stage of a VGG needs at least one convolution");
         let layers = Layers {
-            initialization: &self.initialization,
-            bias: true,
             batch_norm: self.batch_norm,
-            epsilon: EPSILON,
-            kernels: self.kernels,
-            device,
+            ..Layers::new(&self.initialization, self.kernels, device)
         };
         let mut channels = self.channels;
         let mut conv = |width| {
@@ -189,61 +184,38 @@ impl VggConfig {
     }
 }
 
-impl Vgg {
-    /// The paper's block: some convolutions, then a pool.
-    fn stage(&self, convolutions: &[ConvNorm], x: Tensor<4>) -> Tensor<4> {
-        let x = convolutions.iter().fold(x, |x, conv| conv.forward_relu(x));
-        self.kernels.max_pool2d(&self.pool, x)
-    }
-}
-
 impl ConvNet for Vgg {
-    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images are smaller than 32 x 32 pixels (17 x 17 if pools round up), or have a
-    /// different number of channels.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.grid, self.features(images));
-        let mut x = x.flatten(1, 3); // [b, 25088]
-        for hidden in [&self.fc6, &self.fc7].into_iter().flatten() {
-            x = self.dropout.forward(relu(hidden.forward(x))); // [b, 4096]
-        }
-        self.fc8.forward(x) // [b, classes]
-    }
-
     /// Maps images `[batch, channels, height, width]` to the last feature map: at 224 pixels
     /// `[batch, 512, 7, 7]`.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    /// If the images are smaller than 32 x 32 pixels (17 x 17 if pools round up), or have a
+    /// different number of channels.
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
-        // [b, 64, 112, 112], [b, 128, 56, 56], [b, 256, 28, 28], [b, 512, 14, 14], [b, 512, 7, 7]
-        self.stages.iter().fold(images, |x, stage| self.stage(stage, x))
+        let mut x = images;
+        for stage in &self.stages {
+            for conv in stage {
+                x = conv.forward_relu(x);
+            }
+            // [b, 64, 112, 112], [b, 128, 56, 56], [b, 256, 28, 28], [b, 512, 14, 14], [b, 512, 7, 7]
+            x = x.max_pool2d(&self.pool, self.kernels);
+        }
+        x
+    }
+
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        let mut x = features.adaptive_avg_pool2d(&self.grid, self.kernels).flatten(); // [b, 25088]
+        for hidden in [&self.fc6, &self.fc7].into_iter().flatten() {
+            x = x.linear(hidden).relu().dropout(&self.dropout); // [b, 4096]
+        }
+        x.linear(&self.fc8) // [b, classes]
     }
 
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         let side = if self.pool.ceil_mode { 17 } else { 32 };
         at_least(side, "VGG", self.stages[0][0].conv.weight.lazy_shape()[1], image)
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        for (stage, convolutions) in self.stages.iter().enumerate() {
-            for (index, conv) in convolutions.iter().enumerate() {
-                trace.conv_norm(&format!("stages.{stage}.{index}"), conv);
-            }
-            trace.max_pool(&format!("stages.{stage}.pool"), &self.pool);
-        }
-        trace.average_to("grid", &self.grid);
-        for (name, layer) in [("fc6", &self.fc6), ("fc7", &self.fc7)] {
-            if let Some(layer) = layer {
-                trace.linear(name, layer);
-            }
-        }
-        trace.linear("fc8", &self.fc8);
     }
 
     fn prepare_for_prediction(self) -> Self {
@@ -267,13 +239,9 @@ impl LayerNames for Vgg {
                 }
                 number += if conv.bn.is_some() { 3 } else { 2 };
             }
-            if layer == format!("stages.{stage}.pool") {
-                return format!("features.{number}");
-            }
-            number += 1;
+            number += 1; // the pool
         }
         let name = match layer {
-            "grid" => "avgpool",
             "fc6" => "classifier.0",
             "fc7" => "classifier.3",
             "fc8" => self.classifier()[0],

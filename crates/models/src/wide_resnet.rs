@@ -37,15 +37,14 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Linear, conv::Conv2d, pool::AdaptiveAvgPool2d},
-    tensor::{Device, Tensor},
+    tensor::Device,
 };
 
 use crate::{
-    ConvNet, ImageError, Initialization, Kernels, LayerNames,
-    blocks::{ConvNorm, EPSILON, Layers, average_to, fold_all, window},
+    ConvNet, FeatureMap, FeatureVector, ImageError, Initialization, Kernels, LayerNames,
+    blocks::{ConvNorm, Layers, average_to, fold_all, window},
     conv_net::{assert_takes, at_least},
     init::{HE_FAN_OUT, PYTORCH},
-    summary::Trace,
 };
 
 /// The config of a wide residual network.
@@ -133,17 +132,12 @@ impl WideResNetConfig {
             depth >= 10 && (depth - 4).is_multiple_of(6),
             "the depth of a wide residual network must be 6 n + 4 with n at least 1, not {depth}"
         );
+        let initialization =
+            Initialization { convolution: HE_FAN_OUT, linear: PYTORCH, zero_biases: false };
         let layers = Layers {
-            initialization: &Initialization {
-                convolution: HE_FAN_OUT,
-                linear: PYTORCH,
-                zero_biases: false,
-            },
             bias: false,
             batch_norm: true,
-            epsilon: EPSILON,
-            kernels: self.kernels,
-            device,
+            ..Layers::new(&initialization, self.kernels, device)
         };
         let mut channels = 16;
         let mut group = |width, stride| {
@@ -178,88 +172,54 @@ fn block(layers: &Layers, inputs: usize, outputs: usize, stride: usize) -> WideB
     }
 }
 
-impl WideResNet {
-    fn groups(&self) -> [(&'static str, &[WideBlock]); 3] {
-        [("group1", &self.group1), ("group2", &self.group2), ("group3", &self.group3)]
-    }
-}
-
 impl WideBlock {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`. The
     /// first block of all groups but the first halves height and width.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub fn forward<X: FeatureMap>(&self, x: X) -> X {
         let kernels = self.kernels;
         let (activated, shortcut) = match &self.shortcut {
             Some(shortcut) => {
-                let [activated, x] = kernels.fork(self.bn1.forward_relu(x));
-                (activated, kernels.conv2d(shortcut, x))
+                let [activated, x] = x.batch_norm_relu(&self.bn1).fork(kernels);
+                (activated, x.conv2d(shortcut, kernels))
             }
             None => {
-                let [x, shortcut] = kernels.fork(x);
-                (self.bn1.forward_relu(x), shortcut)
+                let [x, shortcut] = x.fork(kernels);
+                (x.batch_norm_relu(&self.bn1), shortcut)
             }
         };
-        kernels.conv2d_add(&self.conv2, self.conv1.forward_relu(activated), shortcut)
+        let x = self.conv1.forward_relu(activated);
+        x.convolve(&self.conv2, Some(shortcut), false, kernels)
     }
 
     fn fold(self) -> Self {
         Self { conv1: self.conv1.fold(), ..self }
     }
-
-    fn trace(&self, name: &str, trace: &mut Trace) {
-        trace.norm(&format!("{name}.bn1"), &self.bn1);
-        let input = trace.shape;
-        if let Some(shortcut) = &self.shortcut {
-            trace.conv(&format!("{name}.shortcut"), shortcut);
-            trace.shape = input;
-        }
-        trace.conv_norm(&format!("{name}.conv1"), &self.conv1);
-        trace.conv(&format!("{name}.conv2"), &self.conv2);
-    }
 }
 
 impl ConvNet for WideResNet {
-    /// Maps images `[batch, channels, height, width]` to logits `[batch, classes]`.
-    ///
-    /// # Panics
-    ///
-    /// If the images have a different number of channels.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.kernels.adaptive_avg_pool2d(&self.average, self.features(images));
-        let x = x.flatten(1, 3); // [b, 64 K]
-        self.fc.forward(x) // [b, classes]
-    }
-
     /// Maps images `[batch, channels, height, width]` to the last feature map: at 28 pixels
     /// `[batch, 64 K, 7, 7]`.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward).
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+    /// If the images have a different number of channels.
+    fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
-        let group = |blocks: &[WideBlock], x| blocks.iter().fold(x, |x, block| block.forward(x));
-        let x = self.kernels.conv2d(&self.conv1, images); // [b, 16, 28, 28]
+        let group = |blocks: &[WideBlock], x| blocks.iter().fold(x, |x: X, block| block.forward(x));
+        let x = images.conv2d(&self.conv1, self.kernels); // [b, 16, 28, 28]
         let x = group(&self.group1, x); // [b, 16 K, 28, 28]
         let x = group(&self.group2, x); // [b, 32 K, 14, 14]
         let x = group(&self.group3, x); // [b, 64 K, 7, 7]
-        self.bn.forward_relu(x) // [b, 64 K, 7, 7]
+        x.batch_norm_relu(&self.bn) // [b, 64 K, 7, 7]
+    }
+
+    fn classify<X: FeatureMap>(&self, features: X) -> X::Vector {
+        let x = features.adaptive_avg_pool2d(&self.average, self.kernels);
+        x.flatten().linear(&self.fc) // [b, classes]
     }
 
     fn check(&self, image: [usize; 3]) -> Result<(), ImageError> {
         at_least(1, "WRN", self.conv1.weight.lazy_shape()[1], image)
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        trace.conv("conv1", &self.conv1);
-        for (name, blocks) in self.groups() {
-            for (index, block) in blocks.iter().enumerate() {
-                block.trace(&format!("{name}.{index}"), trace);
-            }
-        }
-        trace.norm("bn", &self.bn);
-        trace.average_to("average", &self.average);
-        trace.linear("fc", &self.fc);
     }
 
     fn prepare_for_prediction(self) -> Self {

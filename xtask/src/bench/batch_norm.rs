@@ -17,7 +17,7 @@ use rayon::{
     iter::{IndexedParallelIterator, ParallelIterator},
     slice::{ParallelSlice, ParallelSliceMut},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use train::device::Found;
 
 use super::{finish, medians, timed};
@@ -59,24 +59,25 @@ pub struct What {
     pub relu: bool,
 }
 
-#[derive(Serialize)]
-struct Row {
-    network: &'static str,
-    shape: &'static [usize],
-    layout: &'static str,
-    pass: &'static str,
-    kernel_ms: f64,
+/// The figures of one shape, layout and pass.
+#[derive(Serialize, Deserialize)]
+pub struct Row {
+    network: String,
+    pub shape: Vec<usize>,
+    pub layout: String,
+    pub pass: String,
+    pub kernel_ms: f64,
     /// The time of Burn's operation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reference_ms: Option<f64>,
+    pub reference_ms: Option<f64>,
     /// How many times as fast the kernel is.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<f64>,
     /// The bytes of the minimal passes per second of kernel time.
-    gbps: f64,
+    pub gbps: f64,
     /// `gbps` as a share of the rate at which a copy moves the same tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
-    copy_share: Option<f64>,
+    pub copy_share: Option<f64>,
 }
 
 /// Times the forward and backward pass of every shape in both layouts, in f32, on random values.
@@ -217,13 +218,13 @@ fn measure(
     );
     let [forward, backward, reference_forward, reference_backward, copy] = times;
     let bytes = (size * size_of::<f32>()) as f64;
-    let row = |pass, passes: usize, kernel: Duration, reference: Duration| {
+    let row = |pass: &str, passes: usize, kernel: Duration, reference: Duration| {
         let gbps = passes as f64 * bytes / kernel.as_secs_f64() / 1e9;
         Row {
-            network,
-            shape,
-            layout,
-            pass,
+            network: network.to_owned(),
+            shape: shape.to_vec(),
+            layout: layout.to_owned(),
+            pass: pass.to_owned(),
             kernel_ms: kernel.as_secs_f64() * 1e3,
             reference_ms: (!alone).then_some(reference.as_secs_f64() * 1e3),
             ratio: (!alone).then_some(reference.as_secs_f64() / kernel.as_secs_f64()),

@@ -43,6 +43,6 @@ fn timed<R>(device: &Device, work: impl FnOnce() -> R) -> Duration {
 }
 
 /// Waits until the device has finished all its work.
-fn finish(device: &Device) {
+pub fn finish(device: &Device) {
     device.sync().expect("a device that works");
 }

@@ -1,129 +1,32 @@
 //! The shapes in the comments and tables of the networks' files are correct.
 
 use super::*;
-use crate::{AlexNet, DenseNet, GoogLeNet, LeNet, Nin, ResNet, Vgg, WideResNet};
+use crate::summary::Layer;
 
-/// The feature map after each stage, computed by running the stages one by one.
-trait Stages {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>>;
-}
-
-impl Stages for LeNet {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let conv1 = self.conv1.forward(images);
-        let pool1 = self.pool.forward(conv1.clone());
-        let conv2 = self.conv2.forward(pool1.clone());
-        let pool2 = self.pool.forward(conv2.clone());
-        vec![conv1, pool1, conv2, pool2]
-    }
-}
-
-impl Stages for AlexNet {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let conv1 = self.conv1.forward(images);
-        let pool1 = self.pool.forward(conv1.clone());
-        let conv2 = self.conv2.forward(pool1.clone());
-        let pool2 = self.pool.forward(conv2.clone());
-        let conv3 = self.conv3.forward(pool2.clone());
-        let conv4 = self.conv4.forward(conv3.clone());
-        let conv5 = self.conv5.forward(conv4.clone());
-        let pool5 = self.pool.forward(conv5.clone());
-        vec![conv1, pool1, conv2, pool2, conv3, conv4, conv5, pool5]
-    }
-}
-
-impl Stages for Vgg {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut x = images;
-        let stages = self.stages.iter().map(|stage| {
-            x = self.pool.forward(stage.iter().fold(x.clone(), |x, conv| conv.forward_relu(x)));
-            x.clone()
-        });
-        stages.collect()
-    }
-}
-
-impl Stages for Nin {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let block1 = self.block1.forward(images);
-        let pool1 = self.pool.forward(block1.clone());
-        let block2 = self.block2.forward(pool1.clone());
-        let pool2 = self.pool.forward(block2.clone());
-        let block3 = self.block3.forward(pool2.clone());
-        let pool3 = self.pool.forward(block3.clone());
-        let block4 = self.block4.forward(pool3.clone());
-        vec![block1, pool1, block2, pool2, block3, pool3, block4]
-    }
-}
-
-impl Stages for GoogLeNet {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut stages = vec![self.conv1.forward_relu(images)];
-        let mut next = |layer: &dyn Fn(Tensor<4>) -> Tensor<4>| {
-            let x = layer(stages[stages.len() - 1].clone());
-            stages.push(x);
-        };
-        next(&|x| self.pool.forward(x));
-        next(&|x| self.conv2.forward_relu(x));
-        next(&|x| self.conv3.forward_relu(x));
-        next(&|x| self.pool.forward(x));
-        next(&|x| self.inception3a.forward(x));
-        next(&|x| self.inception3b.forward(x));
-        next(&|x| self.pool.forward(x));
-        next(&|x| self.inception4a.forward(x));
-        next(&|x| self.inception4b.forward(x));
-        next(&|x| self.inception4c.forward(x));
-        next(&|x| self.inception4d.forward(x));
-        next(&|x| self.inception4e.forward(x));
-        next(&|x| self.pool4.forward(x));
-        next(&|x| self.inception5a.forward(x));
-        next(&|x| self.inception5b.forward(x));
-        stages
-    }
-}
-
-impl Stages for ResNet {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut stages = vec![self.conv1.forward_relu(images)];
-        if let Some(pool) = &self.pool {
-            stages.push(pool.forward(stages[0].clone()));
+/// Whether this layer of the network's summary is the last of a stage.
+fn ends_a_stage(network: &Network, layers: &[Layer], index: usize) -> bool {
+    let Layer { name, kind, output, .. } = &layers[index];
+    let is = |what| kind.starts_with(what);
+    let next = layers.get(index + 1).map_or("", |layer| &layer.name);
+    let part = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+    match network {
+        Network::LeNet(_) | Network::AlexNet(_) => {
+            is("conv") || is("average pool") || is("max pool")
         }
-        for blocks in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
-            let x = stages[stages.len() - 1].clone();
-            stages.push(blocks.iter().fold(x, |x, block| block.forward(x)));
+        Network::Vgg(_) => is("max pool"),
+        Network::Nin(_) => name.ends_with("pointwise2") || is("max pool"),
+        Network::GoogLeNet(_) => {
+            let halves = is("max pool") && output[1] < layers[index - 1].output[1];
+            halves || is("concatenate") || is("conv") && name.starts_with("conv")
         }
-        stages
-    }
-}
-
-impl Stages for WideResNet {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut stages = vec![self.conv1.forward(images)];
-        for blocks in [&self.group1, &self.group2, &self.group3] {
-            let x = stages[stages.len() - 1].clone();
-            stages.push(blocks.iter().fold(x, |x, block| block.forward(x)));
+        Network::ResNet(_) | Network::WideResNet(_) => {
+            let in_stage = name.starts_with("layer") || name.starts_with("group");
+            name == "conv1" || is("max pool") || in_stage && part(name) != part(next)
         }
-        stages
-    }
-}
-
-impl Stages for DenseNet {
-    fn stages(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut stages = vec![self.conv0.forward(images)];
-        if let Some(pool) = &self.pool0 {
-            stages.push(pool.forward(stages[0].clone()));
+        Network::DenseNet(_) => {
+            let last = is("concatenate") && !next.starts_with("features.denseblock");
+            last || name == "features.conv0" || is("max pool") || is("average pool")
         }
-        for (index, block) in self.blocks.iter().enumerate() {
-            let mut x = stages[stages.len() - 1].clone();
-            for layer in block {
-                x = Tensor::cat(vec![x.clone(), layer.forward(x)], 1);
-            }
-            stages.push(x.clone());
-            if let Some(transition) = self.transitions.get(index) {
-                stages.push(transition.forward(x));
-            }
-        }
-        stages
     }
 }
 
@@ -237,6 +140,7 @@ fn table(architecture: Architecture, preset: Preset) -> Vec<[usize; 2]> {
     }
 }
 
+/// The table is that of the summary, whose last feature map has the shape of the computed one.
 #[test]
 fn stages_have_the_shapes_of_the_tables() {
     let device = Device::flex();
@@ -251,27 +155,20 @@ fn stages_have_the_shapes_of_the_tables() {
             config => config,
         };
         let network = config.init(&device);
-        let [channels, height, width] = architecture.image(preset).unwrap();
-        let images = Tensor::zeros([1, channels, height, width], &device);
-        let stages = match &network {
-            Network::LeNet(network) => network.stages(images.clone()),
-            Network::AlexNet(network) => network.stages(images.clone()),
-            Network::Vgg(network) => network.stages(images.clone()),
-            Network::Nin(network) => network.stages(images.clone()),
-            Network::GoogLeNet(network) => network.stages(images.clone()),
-            Network::ResNet(network) => network.stages(images.clone()),
-            Network::WideResNet(network) => network.stages(images.clone()),
-            Network::DenseNet(network) => network.stages(images.clone()),
-        };
+        let image = architecture.image(preset).unwrap();
+        let layers = network.summary(image).unwrap().layers;
+        let stages = (0..layers.len()).filter(|&index| ends_a_stage(&network, &layers, index));
+        let found: Vec<_> = stages.map(|index| layers[index].output.clone()).collect();
         let expected = table(architecture, preset);
-        let expected: Vec<_> = expected.into_iter().map(|[c, side]| [1, c, side, side]).collect();
-        let found: Vec<_> = stages.iter().map(Tensor::dims).collect();
+        let expected: Vec<_> = expected.into_iter().map(|[c, side]| vec![c, side, side]).collect();
         assert_eq!(found, expected, "{what}");
 
-        let features = network.features(images.clone());
-        assert_eq!(features.dims(), expected[expected.len() - 1], "{what}");
+        let [channels, height, width] = image;
+        let images = Tensor::zeros([1, channels, height, width], &device);
+        let features = network.features(images);
+        assert_eq!(features.dims()[1..], expected[expected.len() - 1], "{what}");
         let classes = if preset == Preset::Imagenet { 1000 } else { 10 };
-        assert_eq!(network.forward(images).dims(), [1, classes], "{what}");
+        assert_eq!(network.classify(features).dims(), [1, classes], "{what}");
     }
 }
 

@@ -13,6 +13,7 @@ pub use error::{Hint, Mismatch, WeightsError};
 pub use formats::Metadata;
 pub(crate) use load::load;
 pub use load::{LoadOptions, read_metadata};
+pub(crate) use names::parameters;
 #[cfg(test)]
 pub(crate) use names::{Walk, pytorch_name};
 pub(crate) use save::save;

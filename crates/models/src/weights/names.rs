@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter};
 
 use burn::{
-    module::{ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param, ParamId},
     tensor::Tensor,
 };
 
@@ -89,6 +89,51 @@ impl Naming {
 pub(crate) fn pytorch_name<N: LayerNames>(network: &N, path: &str) -> String {
     let (layer, parameter) = split(path);
     format!("{}.{parameter}", network.torchvision_name(layer))
+}
+
+/// A parameter of a network, or a running mean or variance.
+pub(crate) struct Named {
+    pub(crate) id: ParamId,
+    /// The path of its layer in the module.
+    pub(crate) layer: String,
+    /// Its name in PyTorch.
+    pub(crate) name: String,
+    /// The number of its values.
+    pub(crate) values: usize,
+}
+
+impl Named {
+    /// Whether it is a running mean or variance, which has no gradient.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(&*self.name, "running_mean" | "running_var")
+    }
+}
+
+/// All parameters of a network, and its running means and variances.
+pub(crate) fn parameters(network: &impl Module) -> Vec<Named> {
+    #[derive(Default)]
+    struct Collect {
+        walk: Walk,
+        found: Vec<Named>,
+    }
+    impl ModuleVisitor for Collect {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.walk.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.walk.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let path = self.walk.path();
+            let (layer, name) = split(&path);
+            let values = param.lazy_shape().num_elements();
+            let (layer, name) = (layer.to_owned(), name.to_owned());
+            self.found.push(Named { id: param.id, layer, name, values });
+        }
+    }
+    let mut collect = Collect::default();
+    network.visit(&mut collect);
+    collect.found
 }
 
 /// Splits a parameter's path into its layer's path and PyTorch's name of the parameter.

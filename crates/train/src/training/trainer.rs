@@ -14,7 +14,7 @@ use super::{
     ema::Ema,
     evaluate::evaluate,
     health::broken_batch,
-    metrics::{Epoch, Measurements, Observer, Pending, Seconds},
+    metrics::{Epoch, Measurements, Observer, Pending, Seconds, Sums},
     optimizer::{clip, optimizer},
     pass::Pass,
     schedule::Schedule,
@@ -129,31 +129,8 @@ impl<'a> Trainer<'a> {
             }
         }
         measurements.read(None)?;
-        let images_per_second = clock.images_per_second();
-        let seconds = clock.seconds();
-
-        let validation = evaluate(&model.validated(), self.inputs.validation)?;
-        let seconds = Seconds { validation: clock.elapsed() - seconds.training, ..seconds };
-        let weights = read_values(squared_weights(&model.classifier))?;
-        if let Some(bad) = weights.iter().position(|square| !square.is_finite()) {
-            let why = format!("the weight {} was not finite after epoch {number}", self.names[bad]);
-            return Err(Error::Training(why));
-        }
         let sums = measurements.sums();
-        let epoch = Epoch {
-            epoch: number,
-            step: state.step + sums.steps,
-            train_loss: sums.loss / sums.images as f64,
-            train_accuracy: sums.correct / sums.images as f64,
-            validation_loss: validation.loss,
-            validation_accuracy: validation.accuracy,
-            learning_rate: sums.learning_rate,
-            gradient_norm: sums.gradient_norm / sums.steps as f64,
-            weight_norm: weights.iter().sum::<f64>().sqrt(),
-            images_per_second,
-            seconds,
-            resident_memory: memory_stats::memory_stats().map(|memory| memory.physical_mem as u64),
-        };
+        let epoch = self.validate(&model, state, &sums, &clock)?;
         let steps = sums.steps as f64;
         let gradient_norms = sums.gradient_norms.iter().map(|sum| sum / steps).collect();
         Ok(Trained { model, epoch, gradient_norms })
@@ -188,6 +165,39 @@ impl<'a> Trainer<'a> {
             });
         }
         Ok((whole.expect("a step has images"), positions))
+    }
+
+    /// Evaluates the model on the validation images after an epoch with these sums.
+    fn validate(
+        &self,
+        model: &Model,
+        state: &State,
+        sums: &Sums,
+        clock: &Clock,
+    ) -> Result<Epoch, Error> {
+        let number = state.epochs.len() + 1;
+        let (images_per_second, seconds) = (clock.images_per_second(), clock.seconds());
+        let validation = evaluate(&model.validated(), self.inputs.validation)?;
+        let seconds = Seconds { validation: clock.elapsed() - seconds.training, ..seconds };
+        let weights = read_values(squared_weights(&model.classifier))?;
+        if let Some(bad) = weights.iter().position(|square| !square.is_finite()) {
+            let why = format!("the weight {} was not finite after epoch {number}", self.names[bad]);
+            return Err(Error::Training(why));
+        }
+        Ok(Epoch {
+            epoch: number,
+            step: state.step + sums.steps,
+            train_loss: sums.loss / sums.images as f64,
+            train_accuracy: sums.correct / sums.images as f64,
+            validation_loss: validation.loss,
+            validation_accuracy: validation.accuracy,
+            learning_rate: sums.learning_rate,
+            gradient_norm: sums.gradient_norm / sums.steps as f64,
+            weight_norm: weights.iter().sum::<f64>().sqrt(),
+            images_per_second,
+            seconds,
+            resident_memory: memory_stats::memory_stats().map(|memory| memory.physical_mem as u64),
+        })
     }
 }
 

@@ -1,0 +1,192 @@
+//! Checks and measures a GPU with one command.
+//!
+//! Each part runs in a process of its own, the most valuable first, and its result is written to a
+//! JSON file when it ends: a part that crashes, or the end of the time, costs only what is missing.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use models::{Architecture, Preset};
+use train::{DeviceName, Error};
+
+use crate::assets::{self, cannot_write};
+
+mod losses;
+mod page;
+
+/// The command's arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The device to check and measure.
+    #[arg(long, default_value = "wgpu")]
+    device: DeviceName,
+    /// Also measures PyTorch on the same device, with this Python interpreter.
+    #[arg(long, value_name = "PYTHON")]
+    python: Option<PathBuf>,
+    /// The time for all parts; those that did not begin or end are listed on the page.
+    #[arg(long, default_value = "25", value_parser = clap::value_parser!(u16).range(1..))]
+    minutes: u16,
+    /// The folder for the results: a JSON file for each part, and README.md made from them.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "losses")]
+    output: Option<PathBuf>,
+    /// Two steps of LeNet-BN only: tests the command itself, on a software adapter too.
+    #[arg(long)]
+    quick: bool,
+    /// Prints the losses of this network as JSON: one of the parts.
+    #[arg(long, hide = true)]
+    losses: Option<Architecture>,
+    /// The number of steps for --losses.
+    #[arg(long, hide = true, default_value = "50")]
+    steps: usize,
+}
+
+/// One of the checks and measurements.
+struct Part {
+    /// The name of its JSON file, without the extension.
+    name: String,
+    /// The arguments of this program.
+    arguments: Vec<String>,
+}
+
+/// Runs all parts, and writes the page after each.
+pub fn run(arguments: &Arguments) -> Result<(), Error> {
+    if let Some(network) = arguments.losses {
+        return losses::run(network, &arguments.device, arguments.steps);
+    }
+    let folder = arguments.output.as_deref().expect("clap requires it");
+    fs::create_dir_all(folder).map_err(|source| cannot_write(folder, source))?;
+    let parts = parts(arguments);
+    let end = Instant::now() + Duration::from_secs(60 * u64::from(arguments.minutes));
+    let mut missing = Vec::new();
+    for part in &parts {
+        let left = end.saturating_duration_since(Instant::now());
+        println!("{} ({} s left)", part.name, left.as_secs());
+        if let Err(why) = part.run(folder, left)? {
+            println!("  {why}");
+            missing.push((part.name.as_str(), why));
+        }
+        assets::write(&folder.join("README.md"), &page::page(folder, &parts, &missing)?)?;
+    }
+    println!("results: {}", folder.join("README.md").display());
+    match &missing[..] {
+        [] => Ok(()),
+        [(name, why), ..] => {
+            Err(Error::Training(format!("{} parts are missing; {name}: {why}", missing.len())))
+        }
+    }
+}
+
+/// All parts, the most valuable first.
+fn parts(Arguments { device, python, quick, .. }: &Arguments) -> Vec<Part> {
+    let part = |name: String, arguments: String| Part {
+        name,
+        arguments: arguments.split(' ').map(str::to_owned).collect(),
+    };
+    let losses = |network: Architecture, steps: usize| {
+        part(
+            format!("losses-{network}"),
+            format!("gpu --device {device} --losses {network} --steps {steps}"),
+        )
+    };
+    if *quick {
+        return vec![losses(Architecture::LeNetBn, 2)];
+    }
+    let d2l = || Architecture::ALL.into_iter().filter(|network| network.image(Preset::D2l).is_ok());
+    let mut parts: Vec<_> = d2l().map(|network| losses(network, 50)).collect();
+    parts.push(part("batch-norm".to_owned(), format!("bench batch-norm --device {device} --json")));
+    let bench = |network: Architecture, preset: Preset, work: &str| {
+        let mut part = part(
+            format!("speed-{network}-{preset}"),
+            format!(
+                "bench train --device {device} --json --rounds 3 --seconds 1 --network {network} \
+                 --preset {preset}{work}"
+            ),
+        );
+        if let Some(python) = python {
+            part.arguments.extend(["--against".to_owned(), python.display().to_string()]);
+        }
+        part
+    };
+    parts.extend(d2l().map(|network| bench(network, Preset::D2l, "")));
+    let small = Architecture::ALL.into_iter();
+    let small = small.filter(|network| network.image(Preset::Small).is_ok());
+    parts.extend(small.map(|network| bench(network, Preset::Small, "")));
+    parts.push(bench(Architecture::ResNet50, Preset::Imagenet, " --work prediction"));
+    parts
+}
+
+impl Part {
+    /// The file with the result.
+    fn file(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.json", self.name))
+    }
+
+    /// Runs the part for at most this time. `Err` in the result says why there is no result.
+    fn run(&self, folder: &Path, left: Duration) -> Result<Result<(), String>, Error> {
+        let file = self.file(folder);
+        let unfinished = file.with_extension("part");
+        let output =
+            File::create(&unfinished).map_err(|source| cannot_write(&unfinished, source))?;
+        let program = env::current_exe().map_err(|error| Error::Usage(error.to_string()))?;
+        let mut command = Command::new(program);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(output);
+        let status = match wait(command, left) {
+            Ok(status) => status,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        Ok(match status {
+            Some(status) if status.success() => {
+                fs::rename(&unfinished, &file).map_err(|source| cannot_write(&file, source))?;
+                Ok(())
+            }
+            Some(status) => Err(format!("failed ({status})")),
+            None => Err("no time left".to_owned()),
+        })
+    }
+}
+
+/// Waits for the command's end, for at most this time; then kills it and returns `None`.
+fn wait(mut command: Command, left: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let end = Instant::now() + left;
+    if left.is_zero() {
+        return Ok(None);
+    }
+    let mut child = command.spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_ends_with_its_time() {
+        let sleep = |seconds: &str| {
+            let mut command = Command::new("sleep");
+            command.arg(seconds);
+            command
+        };
+        let start = Instant::now();
+        assert!(wait(sleep("60"), Duration::from_millis(100)).unwrap().is_none());
+        assert!(start.elapsed() < Duration::from_secs(30));
+        assert!(wait(sleep("60"), Duration::ZERO).unwrap().is_none());
+        assert!(wait(sleep("0"), Duration::from_secs(60)).unwrap().unwrap().success());
+    }
+}
