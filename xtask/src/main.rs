@@ -121,8 +121,8 @@ fn run(chore: Chore) -> Result<(), Error> {
         }
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Gpu(arguments) => gpu::run(&arguments),
-        #[cfg(unix)]
         Chore::Imports => imports::run(),
+        #[cfg(unix)]
         Chore::Kills(arguments) => kills::run(&arguments),
         Chore::Performance(arguments) => performance::run(&arguments),
         Chore::Reproduce(arguments) => reproduce::run(&arguments),

@@ -28,10 +28,10 @@ pub trait FeatureMap: Clone {
     /// `[channels, height, width]`.
     fn shape(&self) -> [usize; 3];
 
-    /// A convolution, then the sum with the residual, then ReLU.
+    /// A convolution, then the sum with the residual if there is one, then ReLU if `relu`.
     fn convolve(self, conv: &Conv2d, residual: Option<Self>, relu: bool, kernels: Kernels) -> Self;
 
-    /// Batch normalization, then the sum with the residual, then ReLU.
+    /// Batch normalization, then the sum with the residual if there is one, then ReLU if `relu`.
     fn normalize(self, norm: &BatchNorm, residual: Option<Self>, relu: bool) -> Self;
 
     /// Max pooling.

@@ -38,7 +38,8 @@ impl Summary {
         self.layers.iter().map(|layer| layer.macs).sum()
     }
 
-    /// Returns the size in bytes of the outputs of the layers for a batch, in f32. Training keeps
+    /// Returns the size in bytes of the outputs of the layers for a batch, concatenations included,
+    /// in f32. Training keeps
     /// about this much memory for the backward pass, in addition to weights and workspace.
     pub fn activation_bytes(&self, batch: usize) -> u64 {
         let values: usize =

@@ -64,21 +64,21 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|source| cannot_write(folder, source))?;
     let parts = parts(arguments);
     let end = Instant::now() + Duration::from_secs(60 * u64::from(arguments.minutes));
-    let mut missing = Vec::new();
+    let mut failed = Vec::new();
     for part in &parts {
         let left = end.saturating_duration_since(Instant::now());
         println!("{} ({} s left)", part.name, left.as_secs());
         if let Err(why) = part.run(folder, left)? {
             println!("  {why}");
-            missing.push((part.name.as_str(), why));
+            failed.push((part.name.as_str(), why));
         }
-        assets::write(&folder.join("README.md"), &page::page(folder, &parts, &missing)?)?;
+        assets::write(&folder.join("README.md"), &page::page(folder, &parts, &failed)?)?;
     }
     println!("results: {}", folder.join("README.md").display());
-    match &missing[..] {
+    match &failed[..] {
         [] => Ok(()),
         [(name, why), ..] => {
-            Err(Error::Training(format!("{} parts are missing; {name}: {why}", missing.len())))
+            Err(Error::Training(format!("{} parts failed; {name}: {why}", failed.len())))
         }
     }
 }
@@ -128,9 +128,15 @@ impl Part {
         folder.join(format!("{}.json", self.name))
     }
 
-    /// Runs the part for at most this time. `Err` in the result says why there is no result.
+    /// Runs the part for at most this time. `Err` in the result says why it failed.
     fn run(&self, folder: &Path, left: Duration) -> Result<Result<(), String>, Error> {
         let file = self.file(folder);
+        if file.exists() {
+            fs::remove_file(&file).map_err(|source| cannot_write(&file, source))?;
+        }
+        if left.is_zero() {
+            return Ok(Err("no time left".to_owned()));
+        }
         let unfinished = file.with_extension("part");
         let output =
             File::create(&unfinished).map_err(|source| cannot_write(&unfinished, source))?;
@@ -144,7 +150,7 @@ impl Part {
         Ok(match status {
             Some(status) if status.success() => {
                 fs::rename(&unfinished, &file).map_err(|source| cannot_write(&file, source))?;
-                Ok(())
+                page::check_losses(self, folder)
             }
             Some(status) => Err(format!("failed ({status})")),
             None => Err("no time left".to_owned()),
@@ -155,9 +161,6 @@ impl Part {
 /// Waits for the command's end, for at most this time; then kills it and returns `None`.
 fn wait(mut command: Command, left: Duration) -> std::io::Result<Option<ExitStatus>> {
     let end = Instant::now() + left;
-    if left.is_zero() {
-        return Ok(None);
-    }
     let mut child = command.spawn()?;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -186,7 +189,6 @@ mod tests {
         let start = Instant::now();
         assert!(wait(sleep("60"), Duration::from_millis(100)).unwrap().is_none());
         assert!(start.elapsed() < Duration::from_secs(30));
-        assert!(wait(sleep("60"), Duration::ZERO).unwrap().is_none());
         assert!(wait(sleep("0"), Duration::from_secs(60)).unwrap().unwrap().success());
     }
 }

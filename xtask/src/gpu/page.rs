@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The page in Markdown: what there is in the folder, and why the other parts are missing.
-pub fn page(folder: &Path, parts: &[Part], missing: &[(&str, String)]) -> Result<String, Error> {
+pub fn page(folder: &Path, parts: &[Part], failed: &[(&str, String)]) -> Result<String, Error> {
     let mut text = String::from("# This project on a GPU\n\nMade by `cargo xtask gpu`.\n");
     let losses: Vec<Losses> = read(folder, parts, "losses-")?;
     if let Some(first) = losses.first() {
@@ -84,13 +84,26 @@ pub fn page(folder: &Path, parts: &[Part], missing: &[(&str, String)]) -> Result
         .expect("a string");
         text += &performance::table(&rows);
     }
-    if !missing.is_empty() {
-        text += "\n## Missing\n\n";
-        for (name, why) in missing {
+    if !failed.is_empty() {
+        text += "\n## Failed or not measured\n\n";
+        for (name, why) in failed {
             writeln!(text, "- {name}: {why}").expect("a string");
         }
     }
     Ok(text)
+}
+
+/// Fails if the part compared losses and they differ.
+pub fn check_losses(part: &Part, folder: &Path) -> Result<(), String> {
+    let losses: Vec<Losses> =
+        read(folder, std::slice::from_ref(part), "losses-").map_err(|error| error.to_string())?;
+    match losses.iter().find(|losses| !losses.agree()) {
+        Some(losses) => Err(format!(
+            "the losses differ by {:.4} of the first from those of the CPU",
+            losses.difference()
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The results of the parts whose names begin like this.
