@@ -20,7 +20,7 @@ mod tasks;
 mod tensor;
 
 pub use order::Order;
-pub use tasks::{PARALLEL, collect, map_tasks, on_pool};
+pub use tasks::{PARALLEL, collect, for_each_task, map_tasks, on_pool};
 pub use tensor::{CpuTensor, View};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, sync::Mutex};
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 /// Below this many values in a tensor, waking the other threads takes longer than the work.
 pub const PARALLEL: usize = 1 << 15;
@@ -12,11 +12,29 @@ pub fn map_tasks<I: Send, R: Send>(
     elements: usize,
     task: impl Fn(usize, I) -> R + Sync,
 ) -> Vec<R> {
-    let task = |(index, item)| task(index, item);
+    /// An item before its task, and the result after it.
+    type Slot<I, R> = Mutex<(Option<I>, Option<R>)>;
+    let slots: Vec<Slot<I, R>> =
+        items.into_iter().map(|item| Mutex::new((Some(item), None))).collect();
+    for_each_task(slots.len(), elements, &|index| {
+        let mut slot = slots[index].lock().expect("each slot is locked once");
+        let item = slot.0.take().expect("each task runs once");
+        slot.1 = Some(task(index, item));
+    });
+    let results = slots.into_iter().map(|slot| slot.into_inner().expect("no task panicked").1);
+    results.map(|result| result.expect("each task ran")).collect()
+}
+
+/// Calls `task` with every index below `count`, on all threads if the tensor has [`PARALLEL`]
+/// elements or more.
+///
+/// Not generic, so that rayon's code for it is compiled once and not for every kernel, which took
+/// minutes.
+pub fn for_each_task(count: usize, elements: usize, task: &(dyn Fn(usize) + Sync)) {
     if elements < PARALLEL {
-        items.into_iter().enumerate().map(task).collect()
+        (0..count).for_each(task);
     } else {
-        items.into_par_iter().enumerate().map(task).collect()
+        (0..count).into_par_iter().for_each(task);
     }
 }
 

@@ -4,11 +4,8 @@
 //! JSON file when it ends: a part that crashes, or the end of the time, costs only what is missing.
 
 use std::{
-    env,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
-    thread,
+    fs,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -17,9 +14,11 @@ use models::{Architecture, Preset};
 use train::{DeviceName, Error};
 
 use crate::assets::{self, cannot_write};
+use part::Part;
 
 mod losses;
 mod page;
+mod part;
 
 /// The command's arguments.
 #[derive(Debug, Args)]
@@ -47,14 +46,6 @@ pub struct Arguments {
     steps: usize,
 }
 
-/// One of the checks and measurements.
-struct Part {
-    /// The name of its JSON file, without the extension.
-    name: String,
-    /// The arguments of this program.
-    arguments: Vec<String>,
-}
-
 /// Runs all parts, and writes the page after each.
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     if let Some(network) = arguments.losses {
@@ -68,7 +59,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     for part in &parts {
         let left = end.saturating_duration_since(Instant::now());
         println!("{} ({} s left)", part.name, left.as_secs());
-        if let Err(why) = part.run(folder, left)? {
+        let result = part.run(folder, left)?.and_then(|()| page::check_losses(part, folder));
+        if let Err(why) = result {
             println!("  {why}");
             failed.push((part.name.as_str(), why));
         }
@@ -120,75 +112,4 @@ fn parts(Arguments { device, python, quick, .. }: &Arguments) -> Vec<Part> {
     parts.extend(small.map(|network| bench(network, Preset::Small, "")));
     parts.push(bench(Architecture::ResNet50, Preset::Imagenet, " --work prediction"));
     parts
-}
-
-impl Part {
-    /// The file with the result.
-    fn file(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.json", self.name))
-    }
-
-    /// Runs the part for at most this time. `Err` in the result says why it failed.
-    fn run(&self, folder: &Path, left: Duration) -> Result<Result<(), String>, Error> {
-        let file = self.file(folder);
-        if file.exists() {
-            fs::remove_file(&file).map_err(|source| cannot_write(&file, source))?;
-        }
-        if left.is_zero() {
-            return Ok(Err("no time left".to_owned()));
-        }
-        let unfinished = file.with_extension("part");
-        let output =
-            File::create(&unfinished).map_err(|source| cannot_write(&unfinished, source))?;
-        let program = env::current_exe().map_err(|error| Error::Usage(error.to_string()))?;
-        let mut command = Command::new(program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(output);
-        let status = match wait(command, left) {
-            Ok(status) => status,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        Ok(match status {
-            Some(status) if status.success() => {
-                fs::rename(&unfinished, &file).map_err(|source| cannot_write(&file, source))?;
-                page::check_losses(self, folder)
-            }
-            Some(status) => Err(format!("failed ({status})")),
-            None => Err("no time left".to_owned()),
-        })
-    }
-}
-
-/// Waits for the command's end, for at most this time; then kills it and returns `None`.
-fn wait(mut command: Command, left: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let end = Instant::now() + left;
-    let mut child = command.spawn()?;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= end {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_ends_with_its_time() {
-        let sleep = |seconds: &str| {
-            let mut command = Command::new("sleep");
-            command.arg(seconds);
-            command
-        };
-        let start = Instant::now();
-        assert!(wait(sleep("60"), Duration::from_millis(100)).unwrap().is_none());
-        assert!(start.elapsed() < Duration::from_secs(30));
-        assert!(wait(sleep("0"), Duration::from_secs(60)).unwrap().unwrap().success());
-    }
 }

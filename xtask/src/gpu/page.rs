@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use train::Error;
 
 use super::{
-    Part,
     losses::{Losses, TOLERANCE},
+    part::Part,
 };
 use crate::{
     bench::{batch_norm, train::Row},

@@ -83,15 +83,17 @@ impl Storage for f64 {
     }
 }
 
+// Not inlined: without an instruction for it, the conversion is long, and every loop would contain
+// it many times.
 impl Storage for f16 {
     type Sum = f32;
 
-    #[inline(always)]
+    #[inline(never)]
     fn widen(self) -> f32 {
         self.to_f32()
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn narrow(value: f32) -> Self {
         f16::from_f32(value)
     }
