@@ -10,9 +10,6 @@ fn ends_a_stage(network: &Network, layers: &[Layer], index: usize) -> bool {
     let next = layers.get(index + 1).map_or("", |layer| &layer.name);
     let part = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     match network {
-        Network::LeNet(_) | Network::AlexNet(_) => {
-            is("conv") || is("average pool") || is("max pool")
-        }
         Network::Vgg(_) => is("max pool"),
         Network::Nin(_) => name.ends_with("pointwise2") || is("max pool"),
         Network::GoogLeNet(_) => {
@@ -27,6 +24,7 @@ fn ends_a_stage(network: &Network, layers: &[Layer], index: usize) -> bool {
             let last = is("concatenate") && !next.starts_with("features.denseblock");
             last || name == "features.conv0" || is("max pool") || is("average pool")
         }
+        _ => is("conv") || is("average pool") || is("max pool"),
     }
 }
 
