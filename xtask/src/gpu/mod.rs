@@ -13,7 +13,7 @@ use clap::Args;
 use models::{Architecture, Preset};
 use train::{DeviceName, Error};
 
-use crate::assets::{self, cannot_write};
+use crate::assets::cannot_write;
 use part::Part;
 
 mod losses;
@@ -58,13 +58,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let mut failed = Vec::new();
     for part in &parts {
         let left = end.saturating_duration_since(Instant::now());
-        println!("{} ({} s left)", part.name, left.as_secs());
+        if !left.is_zero() {
+            println!("{} ({} s left)", part.name, left.as_secs());
+        }
         let result = part.run(folder, left)?.and_then(|()| page::check_losses(part, folder));
         if let Err(why) = result {
-            println!("  {why}");
+            if !left.is_zero() {
+                println!("  {why}");
+            }
             failed.push((part.name.as_str(), why));
         }
-        assets::write(&folder.join("README.md"), &page::page(folder, &parts, &failed)?)?;
+        let (page, content) = (folder.join("README.md"), page::page(folder, &parts, &failed)?);
+        fs::write(&page, content).map_err(|source| cannot_write(&page, source))?;
     }
     println!("results: {}", folder.join("README.md").display());
     match &failed[..] {
@@ -90,9 +95,6 @@ fn parts(Arguments { device, python, quick, .. }: &Arguments) -> Vec<Part> {
     if *quick {
         return vec![losses(Architecture::LeNetBn, 2)];
     }
-    let d2l = || Architecture::ALL.into_iter().filter(|network| network.image(Preset::D2l).is_ok());
-    let mut parts: Vec<_> = d2l().map(|network| losses(network, 50)).collect();
-    parts.push(part("batch-norm".to_owned(), format!("bench batch-norm --device {device} --json")));
     let bench = |network: Architecture, preset: Preset, work: &str| {
         let mut part = part(
             format!("speed-{network}-{preset}"),
@@ -106,10 +108,18 @@ fn parts(Arguments { device, python, quick, .. }: &Arguments) -> Vec<Part> {
         }
         part
     };
-    parts.extend(d2l().map(|network| bench(network, Preset::D2l, "")));
-    let small = Architecture::ALL.into_iter();
-    let small = small.filter(|network| network.image(Preset::Small).is_ok());
-    parts.extend(small.map(|network| bench(network, Preset::Small, "")));
+    let with = |preset| {
+        let all = Architecture::ALL.into_iter();
+        all.filter(move |network| network.image(preset).is_ok())
+    };
+    let first = [Architecture::LeNetBn, Architecture::ResNet18];
+    let others: Vec<_> = with(Preset::D2l).filter(|network| !first.contains(network)).collect();
+    let mut parts: Vec<_> = first.map(|network| losses(network, 50)).into();
+    parts.push(part("batch-norm".to_owned(), format!("bench batch-norm --device {device} --json")));
+    parts.extend(first.map(|network| bench(network, Preset::D2l, "")));
+    parts.extend(others.iter().map(|&network| losses(network, 50)));
+    parts.extend(others.iter().map(|&network| bench(network, Preset::D2l, "")));
+    parts.extend(with(Preset::Small).map(|network| bench(network, Preset::Small, "")));
     parts.push(bench(Architecture::ResNet50, Preset::Imagenet, " --work prediction"));
     parts
 }
