@@ -101,32 +101,55 @@ fn the_loss_of_every_network_falls() {
 /// One training step of each network of the D2L notes on every device: the loss before and after
 /// it.
 ///
-/// wgpu compiles each kernel for each shape. This is slow on a software adapter, where each network
-/// takes minutes: `cargo test --workspace --lib same_step -- --ignored` runs them.
+/// wgpu compiles each kernel for each shape. This is slow on a software adapter, where each of the
+/// large networks takes minutes: `cargo test --workspace --lib same_step -- --ignored` runs them.
 mod every_device_takes_the_same_step {
     use super::*;
 
-    macro_rules! networks {
-        ($($name:ident: $architecture:ident,)*) => {
-            $(
-                #[test]
-                #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
-                fn $name() {
-                    same_step(Architecture::$architecture);
-                }
-            )*
-        };
+    #[test]
+    fn lenet() {
+        same_step(Architecture::LeNet);
     }
 
-    networks! {
-        lenet: LeNet,
-        lenet_bn: LeNetBn,
-        alexnet: AlexNet,
-        vgg11: Vgg11,
-        nin: Nin,
-        googlenet: GoogLeNet,
-        resnet18: ResNet18,
-        densenet: DenseNet,
+    #[test]
+    fn lenet_bn() {
+        same_step(Architecture::LeNetBn);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
+    fn alexnet() {
+        same_step(Architecture::AlexNet);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
+    fn vgg11() {
+        same_step(Architecture::Vgg11);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
+    fn nin() {
+        same_step(Architecture::Nin);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
+    fn googlenet() {
+        same_step(Architecture::GoogLeNet);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
+    fn resnet18() {
+        same_step(Architecture::ResNet18);
+    }
+
+    #[test]
+    #[cfg_attr(feature = "wgpu", ignore = "takes minutes on a software adapter")]
+    fn densenet() {
+        same_step(Architecture::DenseNet);
     }
 }
 
