@@ -11,6 +11,7 @@ use train::{
 
 mod assets;
 mod bench;
+mod child;
 mod fuzz;
 mod gpu;
 mod imports;

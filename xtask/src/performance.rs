@@ -2,11 +2,9 @@
 //! of `assets/performance` has the figures of one machine.
 
 use std::{
-    env,
     fmt::Write as _,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use clap::Args;
@@ -16,6 +14,7 @@ use train::Error;
 use crate::{
     assets::{self, cannot_write, grouped},
     bench::train::{Comparison, Measured, Row},
+    child,
 };
 
 /// The command's arguments.
@@ -132,22 +131,13 @@ fn measure(
 ) -> Result<(), Error> {
     let path = folder.join(measurement.name).with_extension("json");
     println!("measuring {}", path.display());
-    let program = env::current_exe().map_err(|error| Error::Usage(error.to_string()))?;
-    // A separate file: the old measurement stays until the new one is complete.
-    let partial = path.with_extension("partial");
-    let file = File::create(&partial).map_err(|source| cannot_write(&partial, source))?;
-    let mut command = Command::new(program);
-    command.args(["bench", "train", "--json"]).args(ROUNDS.split(' '));
-    command.args(measurement.arguments.split(' ')).arg("--against").arg(python).stdout(file);
-    if section.avx2 {
-        command.envs(AVX2);
-    }
-    let failed = |why: String| Error::Training(format!("{}: {why}", measurement.name));
-    let status = command.status().map_err(|error| failed(error.to_string()))?;
-    if !status.success() {
-        return Err(failed("the measurement failed, for the reason above".to_owned()));
-    }
-    fs::rename(&partial, &path).map_err(|source| cannot_write(&path, source))
+    let arguments = ["bench", "train", "--json"].into_iter();
+    let arguments = arguments.chain(ROUNDS.split(' ')).chain(measurement.arguments.split(' '));
+    let mut arguments: Vec<String> = arguments.map(str::to_owned).collect();
+    arguments.extend(["--against".to_owned(), python.display().to_string()]);
+    let environment = if section.avx2 { &AVX2[..] } else { &[] };
+    child::write_output(&arguments, environment, &path, None)
+        .map_err(|why| Error::Training(format!("{}: {why}", measurement.name)))
 }
 
 /// Reads the figures of all machines.

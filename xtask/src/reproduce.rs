@@ -5,7 +5,6 @@ use std::{
     env, fs, io,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,10 @@ use train::{DeviceName, Error};
 
 use self::experiment::{Experiment, Run, experiments};
 
-use crate::assets::{self, cannot_write, root};
+use crate::{
+    assets::{self, cannot_write, root},
+    child::wait_until,
+};
 
 mod experiment;
 mod results;
@@ -167,17 +169,6 @@ fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<Option<ExitS
         }
     }
     Ok(status)
-}
-
-/// Waits for a process to end, at most until the deadline.
-fn wait_until(child: &mut Child, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
-    loop {
-        let status = child.try_wait()?;
-        if status.is_some() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(status);
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// Does what Ctrl-C does. On Unix, `cargo run` replaces its own process by the program's.

@@ -69,8 +69,8 @@ pub trait ConvNet: LayerNames {
         self.check(image)?;
         let images = Outline::new(image);
         self.classify(self.features(images.clone()));
-        let parameters = weights::parameters(self).into_iter();
-        let paths: HashMap<_, _> = parameters.map(|it| (it.id, it.layer)).collect();
+        let parameters = weights::parameters(self);
+        let paths: HashMap<_, _> = parameters.iter().map(|it| (it.id, it.layer())).collect();
         let layers = images.layers().into_iter().map(|Listed { weight, layer }| {
             let path = weight.and_then(|weight| paths.get(&weight));
             let name = path.map(|path| self.torchvision_name(path)).unwrap_or_default();
@@ -85,7 +85,7 @@ pub trait ConvNet: LayerNames {
     /// no gradient.
     fn parameters(&self) -> usize {
         let all = weights::parameters(self).into_iter();
-        all.filter(|parameter| !parameter.is_running()).map(|parameter| parameter.values).sum()
+        all.filter(|parameter| !parameter.is_running()).map(|parameter| parameter.values()).sum()
     }
 
     /// Whether the network has batch normalization, so that it cannot train on a batch of one image.

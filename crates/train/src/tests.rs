@@ -1,4 +1,3 @@
-mod overhead;
 mod recipes;
 
 use std::path::{Path, PathBuf};

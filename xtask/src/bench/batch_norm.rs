@@ -60,7 +60,7 @@ pub struct What {
 }
 
 /// The figures of one shape, layout and pass.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Row {
     network: String,
     pub shape: Vec<usize>,

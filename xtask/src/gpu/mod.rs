@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
         if !left.is_zero() {
             println!("{} ({} s left)", part.name, left.as_secs());
         }
-        let result = part.run(folder, left)?.and_then(|()| page::check_losses(part, folder));
+        let result = part.run(folder, end).and_then(|()| page::check_losses(part, folder));
         if let Err(why) = result {
             if !left.is_zero() {
                 println!("  {why}");

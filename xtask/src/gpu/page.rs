@@ -1,7 +1,6 @@
 //! The page made from the parts' JSON files.
 
 use std::{
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -18,29 +17,47 @@ use crate::{
     performance,
 };
 
-/// The page in Markdown: what there is in the folder, and why the other parts are missing.
+/// The page in Markdown: what there is in the folder, and which parts failed.
 pub fn page(folder: &Path, parts: &[Part], failed: &[(&str, String)]) -> Result<String, Error> {
     let mut text = String::from("# This project on a GPU\n\nMade by `cargo xtask gpu`.\n");
-    let losses: Vec<Losses> = read(folder, parts, "losses-")?;
-    if let Some(first) = losses.first() {
-        write!(
-            text,
-            "\n## Losses\n\n{} training steps on {}, and on the CPU with the same weights and \
-             images. *Difference* is the largest one between two losses of a step, relative to the \
-             first loss; up to {TOLERANCE} is rounding.\n\n\
-             | network | first loss | last loss | on the CPU | difference | first step, s | others, s |\n\
-             |---|---|---|---|---|---|---|\n",
-            first.found.len(),
-            first.device
-        )
-        .expect("a string");
+    let compared: Vec<Losses> = read(folder, parts, "losses-")?;
+    if !compared.is_empty() {
+        text += &losses(&compared);
     }
-    for losses in &losses {
+    let bandwidth: Vec<Vec<batch_norm::Row>> = read(folder, parts, "batch-norm")?;
+    if !bandwidth.is_empty() {
+        text += &batch_norm(&bandwidth.concat());
+    }
+    let rows: Vec<Vec<Row>> = read(folder, parts, "speed-")?;
+    let rows: Vec<Row> = rows.into_iter().flatten().collect();
+    if let Some(row) = rows.first() {
+        let versions = performance::versions(row);
+        text += &format!("\n## Speed\n\nImages per second, best of three. {versions}\n");
+        text += &performance::table(&rows);
+    }
+    if !failed.is_empty() {
+        text += "\n## Failed or not measured\n\n";
+        failed.iter().for_each(|(name, why)| text += &format!("- {name}: {why}\n"));
+    }
+    Ok(text)
+}
+
+/// The table of the losses.
+fn losses(all: &[Losses]) -> String {
+    let mut text = format!(
+        "\n## Losses\n\n{} training steps on {}, and on the CPU with the same weights and images. \
+         *Difference* is the largest one between two losses of a step, relative to the first loss; \
+         up to {TOLERANCE} is rounding.\n\n\
+         | network | first loss | last loss | on the CPU | difference | first step, s | others, s |\n\
+         |---|---|---|---|---|---|---|\n",
+        all[0].found.len(),
+        all[0].device
+    );
+    for losses in all {
         let last = |all: &[f64]| all.last().copied().unwrap_or(f64::NAN);
         let verdict = if losses.agree() { "" } else { " **(too large)**" };
-        writeln!(
-            text,
-            "| {} | {:.4} | {:.4} | {:.4} | {:.5}{verdict} | {:.1} | {:.4} |",
+        text += &format!(
+            "| {} | {:.4} | {:.4} | {:.4} | {:.5}{verdict} | {:.1} | {:.4} |\n",
             losses.network,
             losses.expected[0],
             last(&losses.found),
@@ -48,21 +65,23 @@ pub fn page(folder: &Path, parts: &[Part], failed: &[(&str, String)]) -> Result<
             losses.difference(),
             losses.first_step_seconds,
             losses.step_seconds
-        )
-        .expect("a string");
+        );
     }
-    let rows: Vec<Vec<batch_norm::Row>> = read(folder, parts, "batch-norm")?;
-    if !rows.is_empty() {
-        text += "\n## Batch normalization\n\nBandwidth of the fewest passes over memory, and its \
-                 share of a copy's.\n\n\
-                 | shape | layout | pass | ms | Burn's ms | GB/s | share |\n|---|---|---|---|---|---|---|\n";
-    }
-    for row in rows.iter().flatten() {
+    text
+}
+
+/// The table of batch norm's bandwidth.
+fn batch_norm(rows: &[batch_norm::Row]) -> String {
+    let mut text = String::from(
+        "\n## Batch normalization\n\nBandwidth of the fewest passes over memory, and its share of a \
+         copy's.\n\n\
+         | shape | layout | pass | ms | Burn's ms | GB/s | share |\n|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
         let shape: Vec<_> = row.shape.iter().map(usize::to_string).collect();
         let number = |value: Option<f64>| value.map(|it| format!("{it:.2}")).unwrap_or_default();
-        writeln!(
-            text,
-            "| {} | {} | {} | {:.3} | {} | {:.0} | {} |",
+        text += &format!(
+            "| {} | {} | {} | {:.3} | {} | {:.0} | {} |\n",
             shape.join("x"),
             row.layout,
             row.pass,
@@ -70,27 +89,9 @@ pub fn page(folder: &Path, parts: &[Part], failed: &[(&str, String)]) -> Result<
             number(row.reference_ms),
             row.gbps,
             number(row.copy_share)
-        )
-        .expect("a string");
+        );
     }
-    let speed: Vec<Vec<Row>> = read(folder, parts, "speed-")?;
-    let rows: Vec<Row> = speed.into_iter().flatten().collect();
-    if let Some(row) = rows.first() {
-        write!(
-            text,
-            "\n## Speed\n\nImages per second, best of three. {}\n",
-            performance::versions(row)
-        )
-        .expect("a string");
-        text += &performance::table(&rows);
-    }
-    if !failed.is_empty() {
-        text += "\n## Failed or not measured\n\n";
-        for (name, why) in failed {
-            writeln!(text, "- {name}: {why}").expect("a string");
-        }
-    }
-    Ok(text)
+    text
 }
 
 /// Fails if the part compared losses and they differ.

@@ -78,7 +78,7 @@ impl Plan {
         network: &N,
         entries: &Entries,
         prefix: &str,
-        names: Names<N>,
+        names: Names,
         options: LoadOptions,
     ) -> Result<Self, Mismatch> {
         let Names { naming, wanted, .. } = names;

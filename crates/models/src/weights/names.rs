@@ -92,29 +92,38 @@ pub(crate) fn pytorch_name<N: LayerNames>(network: &N, path: &str) -> String {
 }
 
 /// A parameter of a network, or a running mean or variance.
-pub(crate) struct Named {
+pub(crate) struct Parameter {
     pub(crate) id: ParamId,
-    /// The path of its layer in the module.
-    pub(crate) layer: String,
-    /// Its name in PyTorch.
-    pub(crate) name: String,
-    /// The number of its values.
-    pub(crate) values: usize,
+    /// Its path in the module.
+    path: String,
+    shape: Vec<usize>,
+    /// Whether it is the weight of a fully connected layer.
+    is_linear_weight: bool,
 }
 
-impl Named {
+impl Parameter {
+    /// The path of its layer.
+    pub(crate) fn layer(&self) -> &str {
+        split(&self.path).0
+    }
+
     /// Whether it is a running mean or variance, which has no gradient.
     pub(crate) fn is_running(&self) -> bool {
-        matches!(&*self.name, "running_mean" | "running_var")
+        matches!(split(&self.path).1, "running_mean" | "running_var")
+    }
+
+    /// The number of its values.
+    pub(crate) fn values(&self) -> usize {
+        self.shape.iter().product()
     }
 }
 
 /// All parameters of a network, and its running means and variances.
-pub(crate) fn parameters(network: &impl Module) -> Vec<Named> {
+pub(crate) fn parameters(network: &impl Module) -> Vec<Parameter> {
     #[derive(Default)]
     struct Collect {
         walk: Walk,
-        found: Vec<Named>,
+        found: Vec<Parameter>,
     }
     impl ModuleVisitor for Collect {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -124,11 +133,12 @@ pub(crate) fn parameters(network: &impl Module) -> Vec<Named> {
             self.walk.exit();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let path = self.walk.path();
-            let (layer, name) = split(&path);
-            let values = param.lazy_shape().num_elements();
-            let (layer, name) = (layer.to_owned(), name.to_owned());
-            self.found.push(Named { id: param.id, layer, name, values });
+            self.found.push(Parameter {
+                id: param.id,
+                path: self.walk.path(),
+                shape: param.lazy_shape().to_vec(),
+                is_linear_weight: self.walk.is_linear_weight(),
+            });
         }
     }
     let mut collect = Collect::default();
@@ -148,20 +158,26 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 /// The names that a network's parameters have in a file.
-pub(super) struct Names<'a, N> {
-    pub(super) network: &'a N,
+pub(super) struct Names {
     pub(super) naming: Naming,
-    pub(super) walk: Walk,
     pub(super) wanted: BTreeMap<String, Wanted>,
     /// Whether every parameter has a name.
     pub(super) complete: bool,
 }
 
-impl<'a, N: LayerNames> Names<'a, N> {
-    fn new(network: &'a N, naming: Naming) -> Self {
-        let (walk, wanted) = (Walk::default(), BTreeMap::new());
-        let mut names = Self { network, naming, walk, wanted, complete: true };
-        network.visit(&mut names);
+impl Names {
+    fn new(network: &impl LayerNames, naming: Naming) -> Self {
+        let mut names = Self { naming, wanted: BTreeMap::new(), complete: true };
+        for Parameter { path, mut shape, is_linear_weight, .. } in parameters(network) {
+            let Some(name) = naming.name(network, &path) else {
+                names.complete = false;
+                continue;
+            };
+            if naming != Naming::Burn && is_linear_weight {
+                shape.reverse();
+            }
+            names.wanted.insert(name, Wanted { path, shape });
+        }
         names
     }
 
@@ -172,7 +188,7 @@ impl<'a, N: LayerNames> Names<'a, N> {
     ///
     /// If the file contains the network more than once.
     pub(super) fn find(
-        network: &'a N,
+        network: &impl LayerNames,
         format: Format,
         entries: &Entries,
     ) -> Result<(Self, String), String> {
@@ -195,29 +211,6 @@ impl<'a, N: LayerNames> Names<'a, N> {
                 Err(format!("it contains the network more than once: {}", prefixes.join(" and ")))
             }
         }
-    }
-}
-
-impl<N: LayerNames> ModuleVisitor for Names<'_, N> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.walk.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.walk.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.walk.path();
-        let mut shape = param.lazy_shape().to_vec();
-        let Some(name) = self.naming.name(self.network, &path) else {
-            self.complete = false;
-            return;
-        };
-        if self.naming != Naming::Burn && self.walk.is_linear_weight() {
-            shape.reverse();
-        }
-        self.wanted.insert(name, Wanted { path, shape });
     }
 }
 
