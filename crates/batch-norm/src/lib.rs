@@ -92,6 +92,10 @@
 //! number of threads. For half precision, the running mean and variance are kept in f32, and
 //! prediction computes in f32.
 //!
+//! The choice depends on the shape, the memory order and the device alone: it is a value, the `Plan`
+//! in `gpu` and in `cpu`. A program with a logger prints the plan of every pass at the level
+//! `debug`: `RUST_LOG=batch_norm=debug cargo run -p train`.
+//!
 //! Burn's own operation is available as [`Implementation::Reference`]. The layer also uses it where
 //! there are no kernels: for a backend whose feature of this crate is off, and on a GPU for f64 or
 //! more than 2^31 values. (A GPU feature turns on Burn's `fusion`.)

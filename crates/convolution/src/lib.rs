@@ -133,6 +133,9 @@
 //! | | up to 4 input channels, as in a first layer | direct, a tile's rows are the values of a line of the window |
 //! | | others | direct, a tile's rows are up to 8 input channels at one position of the window |
 //!
+//! The choice is a value, the `Plan` in `cpu`. A program with a logger prints the plan of every pass
+//! at the level `debug`: `RUST_LOG=convolution=debug cargo run -p train`.
+//!
 //! The gradient of the input is a convolution of the output's gradient with the flipped window.
 //! With a stride of s it splits into s x s convolutions of stride 1, each for pixels that are a
 //! stride apart, so that no zeros are multiplied.
@@ -175,7 +178,7 @@
 //!
 //! `kernels` calls the operations in [`ops`] for Burn's layers. Each backend implements them
 //! (`backends`, with the gradients in `autodiff`): with the kernels in `cpu`, or with Burn's own
-//! operations (`reference`). In `cpu`, `geometry` is a layer on its images; `gather` computes
+//! operations (`reference`). In `cpu`, `geometry` is a layer on its images; `plan` chooses the algorithm; `gather` computes
 //! outputs and input gradients, `weights` the gradients of weights, `winograd` all three by
 //! Winograd's algorithm; they share the register tiles (`tile`), the vectors (`simd`), the packed
 //! operands (`panels`) and the memory in between (`scratch`). `pool` and `sigmoid` are the other

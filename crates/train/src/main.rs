@@ -11,6 +11,8 @@ fn main() -> ExitCode {
     keep_freed_memory();
     // SAFETY: no other thread is running yet that could read the environment.
     unsafe { set_environment() };
+    // Silent, unless the environment variable RUST_LOG asks for more.
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("off"));
     train::cli::run()
 }
 

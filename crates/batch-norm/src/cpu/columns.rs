@@ -18,7 +18,7 @@ use super::{
 /// Strips shorter than this are treated as columns: they are too short for a loop of their own.
 const SHORT: usize = 32;
 
-/// Narrower tables are folded: several rows become one that is long enough for a loop.
+/// In narrower tables several samples become one row, which is long enough for a loop.
 const WIDTH: usize = 256;
 
 /// A unit is a tile of the table: about `TILE` values, at most `TILE_COLUMNS` columns and
@@ -33,7 +33,7 @@ const TASK: usize = 1 << 14;
 const CHANNELS: usize = 32;
 
 /// A tensor as a table in row-major order, in which each column belongs to one channel.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Table {
     shape: Planes,
     columns: usize,
@@ -43,9 +43,14 @@ impl Table {
     /// The table of a tensor; `None` if its strips are long enough for a loop each.
     pub fn of(shape: Planes) -> Option<Self> {
         let sample = shape.channels * shape.positions;
-        let fold = (1..=WIDTH / sample).rev().find(|fold| shape.samples.is_multiple_of(*fold));
-        let table = Self { shape, columns: sample * fold.unwrap_or(1) };
+        let samples = (1..=WIDTH / sample).rev().find(|n| shape.samples.is_multiple_of(*n));
+        let table = Self { shape, columns: sample * samples.unwrap_or(1) };
         (shape.positions < SHORT).then_some(table)
+    }
+
+    /// The columns: those of one sample, or of several if it has few.
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     fn elements(&self) -> usize {
@@ -107,10 +112,11 @@ impl Table {
             for (unit, tiles) in tiles.chunks_exact(across).enumerate() {
                 let rows = (rows - unit * self.tile_rows()).min(self.tile_rows()) as f64;
                 for sample in (0..self.columns).step_by(channels * positions) {
-                    let columns = sample + first..;
-                    for (index, column) in columns.take(results.len() * positions).enumerate() {
-                        let part = tiles[column / TILE_COLUMNS][column % TILE_COLUMNS];
-                        add(&mut results[index / positions], rows, part);
+                    let mut columns = tiles.iter().flatten().skip(sample + first);
+                    for result in &mut *results {
+                        for &part in columns.by_ref().take(positions) {
+                            add(result, rows, part);
+                        }
                     }
                 }
             }

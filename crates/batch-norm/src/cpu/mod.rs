@@ -1,7 +1,7 @@
 //! The kernels of the CPU, on plain slices: one implementation for every CPU backend.
 //!
 //! A tensor is `[samples, channels, positions]` in memory order ([`Planes`]); channels last is the
-//! case of one position. There are two ways to traverse it:
+//! case of one position. There are two ways to traverse it, between which [`Plan`] chooses:
 //!
 //! - [`planes`]: a channel's values are in strips, one per sample. If a few neighboring channels
 //!   fit in a core's cache, one task reads them from memory once and computes everything; otherwise
@@ -21,14 +21,15 @@
 mod arithmetic;
 mod columns;
 mod element;
+mod plan;
 mod planes;
 mod types;
 
 use std::mem::MaybeUninit;
 
 use arithmetic::{Affine, Slope};
-use columns::Table;
 use cpu_tensors::on_pool;
+use plan::Plan;
 use types::{Tensors, Wanted};
 
 pub use element::{Real, Storage};
@@ -105,9 +106,16 @@ fn normalize_as<E: Storage, const RELU: bool, const ADD: bool>(
         scale: parameters.gamma[channel] * E::Sum::from_f64(inverse_std(moments, epsilon)),
         shift: parameters.beta[channel],
     };
-    match Table::of(shape) {
-        Some(table) => columns::normalize::<E, RELU, ADD>(input, residual, table, affine, output),
-        None => planes::normalize::<E, RELU, ADD>(input, residual, shape, affine, output),
+    let plan = Plan::with_sums(shape, size_of::<E>(), rayon::current_num_threads());
+    log::debug!("forward of {shape}: {plan}");
+    match plan {
+        Plan::Table(table) => {
+            columns::normalize::<E, RELU, ADD>(input, residual, table, affine, output)
+        }
+        Plan::Blocks { channels } => planes::normalize_blocks::<E, RELU, ADD>(
+            input, residual, shape, channels, affine, output,
+        ),
+        Plan::Strips => planes::normalize::<E, RELU, ADD>(input, residual, shape, affine, output),
     }
 }
 
@@ -144,9 +152,13 @@ fn scale_and_shift_as<E: Storage, const RELU: bool, const ADD: bool>(
         shift: factors.beta[channel],
     };
     let affine: Vec<_> = (0..shape.channels).map(affine).collect();
-    match Table::of(shape) {
-        Some(table) => columns::transform::<E, RELU, ADD>(input, residual, table, &affine, output),
-        None => planes::transform::<E, RELU, ADD>(input, residual, shape, &affine, output),
+    let plan = Plan::without_sums(shape);
+    log::debug!("prediction of {shape}: {plan}");
+    match plan {
+        Plan::Table(table) => {
+            columns::transform::<E, RELU, ADD>(input, residual, table, &affine, output)
+        }
+        _ => planes::transform::<E, RELU, ADD>(input, residual, shape, &affine, output),
     }
 }
 
@@ -225,9 +237,20 @@ fn normalize_backward_as<E: Storage, const RELU: bool, const ADD: bool>(
         sums: options.parameters || (options.batch_statistics && options.input),
         gradients: options.input || options.residual,
     };
-    match Table::of(shape) {
-        Some(table) => columns::backward::<E, RELU, ADD>(tensors, table, &affine, slope, wanted),
-        None => planes::backward::<E, RELU, ADD>(tensors, shape, &affine, slope, wanted),
+    let plan = if wanted.sums && wanted.gradients {
+        Plan::with_sums(shape, 2 * size_of::<E>(), rayon::current_num_threads())
+    } else {
+        Plan::without_sums(shape)
+    };
+    log::debug!("backward of {shape}: {plan}");
+    match plan {
+        Plan::Table(table) => {
+            columns::backward::<E, RELU, ADD>(tensors, table, &affine, slope, wanted)
+        }
+        Plan::Blocks { channels } => {
+            planes::backward_blocks::<E, RELU, ADD>(tensors, shape, channels, &affine, slope)
+        }
+        Plan::Strips => planes::backward::<E, RELU, ADD>(tensors, shape, &affine, slope, wanted),
     }
 }
 

@@ -17,11 +17,6 @@ use super::{
     types::{GradientSums, Moments, Planes, Tensors, Wanted},
 };
 
-/// How many bytes stay in a core's second-level cache between two passes over them, and how many
-/// stay at least in the cache that all cores share.
-const CACHE: usize = 512 << 10;
-const SHARED_CACHE: usize = 4 << 20;
-
 /// The approximate number of values of a unit, and the number of bytes that make a read efficient.
 const UNIT: usize = 1024;
 const READ: usize = 4096;
@@ -86,15 +81,6 @@ impl Planes {
         })
     }
 
-    /// The number of neighboring channels of a task that reads its values twice; `None` if one
-    /// channel does not stay in a cache, or if there would be fewer tasks than threads.
-    fn block(&self, bytes: usize) -> Option<usize> {
-        let channel = self.values() * bytes;
-        let threads = rayon::current_num_threads();
-        let fits = channel <= SHARED_CACHE && self.channels >= threads;
-        fits.then(|| (CACHE / channel).min(self.channels / (2 * threads)).max(1))
-    }
-
     /// The number of neighboring channels that make a read of memory efficient.
     fn narrow_block(&self, bytes: usize) -> usize {
         READ.div_ceil(self.positions * bytes).min(self.channels)
@@ -140,33 +126,41 @@ fn by_position<T>(values: &mut [T]) -> Vec<Vec<Piece<'_, T>>> {
     pieces.map(|(index, values)| vec![Piece { start: index * 16 * UNIT, values }]).collect()
 }
 
-/// Training: the statistics, and the output.
+/// Training: the statistics, and the output. All tasks compute statistics, and then all write.
 pub fn normalize<E: Storage, const RELU: bool, const ADD: bool>(
     input: &[E],
     residual: &[E],
     shape: Planes,
+    affine: impl Fn(usize, Moments) -> Affine<E::Sum>,
+    output: &mut [MaybeUninit<E>],
+) -> Vec<Moments> {
+    let units = shape.units();
+    let summaries = by_unit(shape, &units, size_of::<E>(), |channels, unit| {
+        summarize(input, shape, channels, unit)
+    });
+    let moments: Vec<_> = summaries.iter().flat_map(|units| per_channel(units, combine)).collect();
+    let channels = moments.iter().enumerate();
+    let affine: Vec<_> = channels.map(|(channel, &moments)| affine(channel, moments)).collect();
+    transform::<E, RELU, ADD>(input, residual, shape, &affine, output);
+    moments
+}
+
+/// The same, but each task computes everything for `block` neighboring channels.
+pub fn normalize_blocks<E: Storage, const RELU: bool, const ADD: bool>(
+    input: &[E],
+    residual: &[E],
+    shape: Planes,
+    block: usize,
     affine: impl Fn(usize, Moments) -> Affine<E::Sum> + Sync,
     output: &mut [MaybeUninit<E>],
 ) -> Vec<Moments> {
     let units = shape.units();
-    let Some(block) = shape.block(size_of::<E>()) else {
-        let summaries = by_unit(shape, &units, size_of::<E>(), |channels, unit| {
-            summarize(input, shape, channels, unit)
-        });
-        let moments = summaries.iter().flat_map(|units| fold(units, combine));
-        let moments: Vec<_> = moments.collect();
-        let channels = moments.iter().enumerate();
-        let affine: Vec<_> = channels.map(|(channel, &moments)| affine(channel, moments)).collect();
-        transform::<E, RELU, ADD>(input, residual, shape, &affine, output);
-        return moments;
-    };
-
     let tasks = by_channels(output, shape, block);
     let blocks = map_tasks(tasks, shape.elements(), |task, pieces| {
         let first = task * block;
         let channels = first..(first + block).min(shape.channels);
         let summaries = units.iter().map(|unit| summarize(input, shape, channels.clone(), unit));
-        let moments = fold(&summaries.collect::<Vec<_>>(), combine);
+        let moments = per_channel(&summaries.collect::<Vec<_>>(), combine);
         let affine: Vec<_> =
             channels.zip(&moments).map(|(channel, &moments)| affine(channel, moments)).collect();
         for piece in pieces {
@@ -209,44 +203,48 @@ fn transform_piece<E: Storage, const RELU: bool, const ADD: bool>(
     }
 }
 
-/// The sums of the gradients, and the gradients that are wanted.
+/// The sums of the gradients, and the gradients that are wanted. All tasks compute sums, and then
+/// all write.
 pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
     tensors: Tensors<E>,
     shape: Planes,
     affine: &[Affine<E::Sum>],
-    slope: impl Fn(usize, GradientSums) -> Slope<E::Sum> + Sync,
+    slope: impl Fn(usize, GradientSums) -> Slope<E::Sum>,
     wanted: Wanted,
 ) -> Vec<GradientSums> {
     let Tensors { input, residual, gradient, residual_grad } = tensors;
+    let mut sums = vec![GradientSums::default(); shape.channels];
+    if wanted.sums {
+        let gradient = &*gradient;
+        let by_unit = by_unit(shape, &shape.units(), 2 * size_of::<E>(), |channels, unit| {
+            let affine = &affine[channels.clone()];
+            let gradient = |_, range: Range<usize>| &gradient[range];
+            sum::<E, RELU, ADD, _>(affine, input, residual, gradient, shape, channels, unit)
+        });
+        sums = by_unit.iter().flat_map(|units| per_channel(units, add)).collect();
+    }
+    if wanted.gradients {
+        let channels = sums.iter().enumerate();
+        let slopes: Vec<_> = channels.map(|(channel, &sums)| slope(channel, sums)).collect();
+        let gradients = by_position(gradient);
+        let residuals = residual_grad.map(by_position).unwrap_or_default();
+        map_tasks(pair(gradients, residuals), shape.elements(), |_, pieces| {
+            backward_pieces::<E, RELU, ADD>(input, residual, shape, 0, affine, &slopes, pieces);
+        });
+    }
+    sums
+}
+
+/// The sums and the gradients; each task computes everything for `block` neighboring channels.
+pub fn backward_blocks<E: Storage, const RELU: bool, const ADD: bool>(
+    tensors: Tensors<E>,
+    shape: Planes,
+    block: usize,
+    affine: &[Affine<E::Sum>],
+    slope: impl Fn(usize, GradientSums) -> Slope<E::Sum> + Sync,
+) -> Vec<GradientSums> {
+    let Tensors { input, residual, gradient, residual_grad } = tensors;
     let units = shape.units();
-    let none = GradientSums::default();
-
-    let block = shape.block(2 * size_of::<E>()).filter(|_| wanted.sums && wanted.gradients);
-    let Some(block) = block else {
-        let sums = if wanted.sums {
-            let gradient = &*gradient;
-            let sums = by_unit(shape, &units, 2 * size_of::<E>(), |channels, unit| {
-                let affine = &affine[channels.clone()];
-                let gradient = |_, range: Range<usize>| &gradient[range];
-                sum::<E, RELU, ADD, _>(affine, input, residual, gradient, shape, channels, unit)
-            });
-            sums.iter().flat_map(|units| fold(units, add)).collect()
-        } else {
-            vec![none; shape.channels]
-        };
-        if wanted.gradients {
-            let channels = sums.iter().enumerate();
-            let slopes: Vec<_> = channels.map(|(channel, &sums)| slope(channel, sums)).collect();
-            let gradients = by_position(gradient);
-            let residuals = residual_grad.map(by_position).unwrap_or_default();
-            let tasks = pair(gradients, residuals);
-            map_tasks(tasks, shape.elements(), |_, pieces| {
-                backward_pieces::<E, RELU, ADD>(input, residual, shape, 0, affine, &slopes, pieces);
-            });
-        }
-        return sums;
-    };
-
     let gradients = by_channels(gradient, shape, block);
     let residuals =
         residual_grad.map(|values| by_channels(values, shape, block)).unwrap_or_default();
@@ -263,7 +261,7 @@ pub fn backward<E: Storage, const RELU: bool, const ADD: bool>(
             let channels = channels.clone();
             sum::<E, RELU, ADD, _>(affine, input, residual, gradient, shape, channels, unit)
         });
-        let sums = fold(&sums.collect::<Vec<_>>(), add);
+        let sums = per_channel(&sums.collect::<Vec<_>>(), add);
         let slopes: Vec<_> =
             channels.zip(&sums).map(|(channel, &sums)| slope(channel, sums)).collect();
         backward_pieces::<E, RELU, ADD>(input, residual, shape, first, affine, &slopes, pieces);
@@ -330,7 +328,7 @@ fn by_unit<R: Send>(
 }
 
 /// Calls `of` with every channel's results, one per unit.
-fn fold<T: Copy, R>(units: &[Vec<T>], of: impl Fn(&[T]) -> R) -> Vec<R> {
+fn per_channel<T: Copy, R>(units: &[Vec<T>], of: impl Fn(&[T]) -> R) -> Vec<R> {
     let channel = |channel: usize| {
         let results: Vec<_> = units.iter().map(|results| results[channel]).collect();
         of(&results)

@@ -1,6 +1,6 @@
 //! What the two ways to traverse a tensor have in common.
 
-use std::mem::MaybeUninit;
+use std::{fmt, mem::MaybeUninit};
 
 use cpu_tensors::Order;
 
@@ -35,6 +35,13 @@ impl Planes {
 
     pub fn elements(&self) -> usize {
         self.values() * self.channels
+    }
+}
+
+impl fmt::Display for Planes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { samples, channels, positions } = self;
+        write!(f, "[{samples}, {channels}, {positions}] in memory")
     }
 }
 

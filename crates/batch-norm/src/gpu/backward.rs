@@ -27,7 +27,7 @@
 use cubecl::{self, prelude::*};
 
 use super::{
-    Cube, Grid, Layout, Share, cube_sum, fold, in_row, normalize::normalized, relu, spread,
+    Cube, Grid, Layout, Share, add_lanes, cube_sum, in_row, normalize::normalized, relu, spread,
     with_residual,
 };
 
@@ -201,8 +201,8 @@ fn chunk_sums<F: Float, N: Size, A: Size>(
     }
     // The common factor of all summands is applied to the sum.
     Sums::<A> {
-        g: cube_sum::<A>(fold::<N, A>(sum_g), cube),
-        gx: cube_sum::<A>(fold::<N, A>(sum_gx), cube) * coefficients.inverse_std,
+        g: cube_sum::<A>(add_lanes::<N, A>(sum_g), cube),
+        gx: cube_sum::<A>(add_lanes::<N, A>(sum_gx), cube) * coefficients.inverse_std,
     }
 }
 

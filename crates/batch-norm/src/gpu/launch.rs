@@ -1,4 +1,6 @@
-//! The host side: which kernel runs when, and with which buffers.
+//! The host side: launches the kernels of a [`Plan`] with their buffers.
+
+use std::fmt;
 
 use burn::tensor::DType;
 use burn_cubecl::{
@@ -17,13 +19,16 @@ use cubecl::{
 use super::{
     backward::{self, coefficient, sum},
     normalize,
-    plan::{Abilities, Arrangement, Division, Vectors, element, elementwise},
+    plan::{Abilities, Arrangement, Division, Plan, Vectors, element, elementwise},
     statistics::{self, RatesLaunch, row},
 };
 use crate::ops::{
     BackwardOptions, Epilogue, Gradient, Gradients, Normalized, Options, Spec, assert_countable,
     assert_epsilon,
 };
+
+/// The plan of a pass that needs no sums, for the log.
+const WITHOUT_SUMS: &str = "one kernel, every value by itself";
 
 /// The tensors of one pass that have the input's shape, in one common arrangement.
 pub struct Pass {
@@ -105,17 +110,14 @@ impl Pass {
         let statistics = Rows::new(&self.input, row::COUNT);
         let (lanes, channel_lanes) = (self.vectors.lanes, self.vectors.channel_lanes);
 
-        // If a kernel may bind only as many buffers as WebGPU guarantees, a residual is one too
-        // many.
-        let bindings = 7 + self.residual.iter().len() as u32;
-        let at_once = Division::at_once(&self.vectors, 1, self.abilities)
-            .filter(|_| bindings <= self.abilities.bindings);
-        if let Some((division, kept)) = at_once {
-            unsafe {
+        let plan = Plan::forward(&self.vectors, self.residual.is_some(), self.abilities);
+        self.log("forward", &plan);
+        match plan {
+            Plan::AtOnce { channels, kept } => unsafe {
                 normalize::normalize_at_once::launch_unchecked(
                     &self.client,
-                    division.count(&self.client),
-                    division.cube.dim(),
+                    channels.count(&self.client),
+                    channels.cube.dim(),
                     lanes,
                     channel_lanes,
                     whole(&self.input),
@@ -127,70 +129,68 @@ impl Pass {
                     whole(&output),
                     statistics.whole(),
                     self.vectors.layout(),
-                    division.grid(),
+                    channels.grid(),
                     statistics.pitch / channel_lanes,
                     rates(),
                     kept,
                     self.has_relu,
-                    division.cube,
+                    channels.cube,
                     self.dtype,
                 );
-            }
-        } else {
-            let split = Division::split(&self.vectors, self.abilities);
-            let channels = self.arrangement.channels;
-            let partials = Floats::partials(&self.client, channels, split.chunks());
-            let finish = Division::finish(channels, split.chunks(), self.abilities);
-            let (count, dim) = elementwise(&self.client, self.vectors.total(), self.abilities);
-            unsafe {
-                statistics::partial_statistics::launch_unchecked(
-                    &self.client,
-                    split.count(&self.client),
-                    split.cube.dim(),
-                    lanes,
-                    channel_lanes,
-                    whole(&self.input),
-                    partials.whole(),
-                    self.vectors.layout(),
-                    split.grid(),
-                    split.chunks(),
-                    split.cube,
-                    self.dtype,
-                );
-                statistics::finish_statistics::launch_unchecked(
-                    &self.client,
-                    finish.count(&self.client),
-                    finish.cube.dim(),
-                    1,
-                    partials.whole(),
-                    whole(&running_mean),
-                    whole(&running_var),
-                    statistics.whole(),
-                    finish.grid(),
-                    split.chunk * lanes / channel_lanes,
-                    self.arrangement.values(),
-                    statistics.pitch,
-                    rates(),
-                    finish.cube,
-                );
-                normalize::normalize::launch_unchecked(
-                    &self.client,
-                    count,
-                    dim,
-                    lanes,
-                    channel_lanes,
-                    whole(&self.input),
-                    whole(&gamma),
-                    whole(&beta),
-                    statistics.whole(),
-                    optional(&self.residual),
-                    whole(&output),
-                    self.vectors.layout(),
-                    self.vectors.total(),
-                    statistics.pitch / channel_lanes,
-                    self.has_relu,
-                    self.dtype,
-                );
+            },
+            Plan::Split { parts, merge } => {
+                let partials = self.partials(&parts);
+                let (count, dim) = elementwise(&self.client, self.vectors.total(), self.abilities);
+                unsafe {
+                    statistics::partial_statistics::launch_unchecked(
+                        &self.client,
+                        parts.count(&self.client),
+                        parts.cube.dim(),
+                        lanes,
+                        channel_lanes,
+                        whole(&self.input),
+                        partials.whole(),
+                        self.vectors.layout(),
+                        parts.grid(),
+                        parts.chunks(),
+                        parts.cube,
+                        self.dtype,
+                    );
+                    statistics::finish_statistics::launch_unchecked(
+                        &self.client,
+                        merge.count(&self.client),
+                        merge.cube.dim(),
+                        1,
+                        partials.whole(),
+                        whole(&running_mean),
+                        whole(&running_var),
+                        statistics.whole(),
+                        merge.grid(),
+                        parts.chunk * lanes / channel_lanes,
+                        self.arrangement.values(),
+                        statistics.pitch,
+                        rates(),
+                        merge.cube,
+                    );
+                    normalize::normalize::launch_unchecked(
+                        &self.client,
+                        count,
+                        dim,
+                        lanes,
+                        channel_lanes,
+                        whole(&self.input),
+                        whole(&gamma),
+                        whole(&beta),
+                        statistics.whole(),
+                        optional(&self.residual),
+                        whole(&output),
+                        self.vectors.layout(),
+                        self.vectors.total(),
+                        statistics.pitch / channel_lanes,
+                        self.has_relu,
+                        self.dtype,
+                    );
+                }
             }
         }
         Normalized {
@@ -215,23 +215,26 @@ impl Pass {
         let packed = self.pack(&gamma, &beta, &mean, &inverse_std);
         let residual_wanted = options.residual && self.residual.is_some();
 
-        let needs_sums = options.parameters || (options.batch_statistics && options.input);
-        let sums = needs_sums.then(|| Rows::new(&self.input, sum::COUNT));
-        // Constant statistics have no gradient: then x's gradient needs no sums, even if the
-        // parameters' gradients do.
+        let plan = Plan::backward(&self.vectors, options, self.abilities);
+        match &plan {
+            Some(plan) => self.log("backward", plan),
+            None => self.log("backward", &WITHOUT_SUMS),
+        }
+        let sums = plan.map(|_| Rows::new(&self.input, sum::COUNT));
+        // Constant statistics have no gradient: x's gradient needs no sums, even if the parameters'
+        // gradients do.
         let sums_of_x = sums.as_ref().filter(|_| options.batch_statistics && options.input);
         let input_grad = options.input.then(|| self.like_input());
         let residual_grad = residual_wanted.then(|| self.like_input());
 
-        let at_once = Division::at_once(&self.vectors, 2, self.abilities);
-        if let (Some(sums), Some(input_grad), Some((division, kept))) =
-            (sums_of_x, &input_grad, at_once)
+        if let (Some(Plan::AtOnce { channels, kept }), Some(sums), Some(input_grad)) =
+            (plan, &sums, &input_grad)
         {
             unsafe {
                 backward::backward_at_once::launch_unchecked(
                     &self.client,
-                    division.count(&self.client),
-                    division.cube.dim(),
+                    channels.count(&self.client),
+                    channels.cube.dim(),
                     self.vectors.lanes,
                     self.vectors.channel_lanes,
                     whole(&self.input),
@@ -242,17 +245,17 @@ impl Pass {
                     optional(&residual_grad),
                     sums.whole(),
                     self.vectors.layout(),
-                    division.grid(),
+                    channels.grid(),
                     sums.pitch / self.vectors.channel_lanes,
                     self.arrangement.values() as f32,
                     kept,
                     self.has_relu,
-                    division.cube,
+                    channels.cube,
                     self.dtype,
                 );
             }
-        } else if let Some(sums) = &sums {
-            self.add_up(&output_grad, &packed, &residual_grad, sums);
+        } else if let (Some(Plan::Split { parts, merge }), Some(sums)) = (plan, &sums) {
+            self.add_up([parts, merge], &output_grad, &packed, &residual_grad, sums);
             if options.input {
                 // If g has been written, it is read again instead of being recomputed.
                 let g = match &residual_grad {
@@ -288,6 +291,7 @@ impl Pass {
     /// See [`crate::ops::BatchNormOps::scale_and_shift`].
     pub fn scale_and_shift(self, scale: CubeTensor, shift: CubeTensor) -> CubeTensor {
         Spec::of(&self.input).assert_fits([], [&scale, &shift].map(Spec::of), []);
+        self.log("prediction", &WITHOUT_SUMS);
         let [scale, shift] = [scale, shift].map(into_contiguous);
         let (count, dim) = elementwise(&self.client, self.vectors.total(), self.abilities);
         // In place if the input has no other owner.
@@ -321,20 +325,18 @@ impl Pass {
     /// The two sums of each channel and, if there is a tensor for it, the residual's gradient.
     fn add_up(
         &self,
+        [parts, merge]: [Division; 2],
         output_grad: &CubeTensor,
         packed: &Floats,
         residual_grad: &Option<CubeTensor>,
         sums: &Rows,
     ) {
-        let split = Division::split(&self.vectors, self.abilities);
-        let channels = self.arrangement.channels;
-        let partials = Floats::partials(&self.client, channels, split.chunks());
-        let finish = Division::finish(channels, split.chunks(), self.abilities);
+        let partials = self.partials(&parts);
         unsafe {
             backward::partial_sums::launch_unchecked(
                 &self.client,
-                split.count(&self.client),
-                split.cube.dim(),
+                parts.count(&self.client),
+                parts.cube.dim(),
                 self.vectors.lanes,
                 self.vectors.channel_lanes,
                 whole(&self.input),
@@ -344,22 +346,22 @@ impl Pass {
                 partials.whole(),
                 optional(residual_grad),
                 self.vectors.layout(),
-                split.grid(),
-                split.chunks(),
+                parts.grid(),
+                parts.chunks(),
                 self.has_relu,
-                split.cube,
+                parts.cube,
                 self.dtype,
             );
             backward::finish_sums::launch_unchecked(
                 &self.client,
-                finish.count(&self.client),
-                finish.cube.dim(),
+                merge.count(&self.client),
+                merge.cube.dim(),
                 1,
                 partials.whole(),
                 sums.whole(),
-                finish.grid(),
+                merge.grid(),
                 sums.pitch,
-                finish.cube,
+                merge.cube,
             );
         }
     }
@@ -428,6 +430,16 @@ impl Pass {
         packed
     }
 
+    fn log(&self, pass: &str, plan: &dyn fmt::Display) {
+        let (shape, order) = (self.input.meta.shape(), self.vectors.order());
+        log::debug!("{pass} of {shape:?}, {order}: {plan}");
+    }
+
+    /// A buffer for two results per channel and part.
+    fn partials(&self, parts: &Division) -> Floats {
+        Floats::new(&self.client, 2 * self.arrangement.channels * parts.chunks())
+    }
+
     /// A new tensor of the input's shape and strides.
     fn like_input(&self) -> CubeTensor {
         let Arrangement { rows, pitch, .. } = self.arrangement;
@@ -445,11 +457,6 @@ struct Floats {
 impl Floats {
     fn new(client: &Client, length: usize) -> Self {
         Self { handle: client.empty(length * size_of::<f32>()), length }
-    }
-
-    /// A buffer for two results per chunk and channel.
-    fn partials(client: &Client, channels: usize, chunks: usize) -> Self {
-        Self::new(client, 2 * channels * chunks)
     }
 
     fn whole(&self) -> BufferArg {

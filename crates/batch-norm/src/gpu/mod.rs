@@ -46,7 +46,7 @@
 //!
 //! In a kernel, only two vector sizes differ: `N` lanes for tensors of the input's shape, `A` lanes
 //! for tensors `[channels]`. `A` is 1 in the first case and `N` in the second. [`Layout`] finds the
-//! vectors of a group, `fold` adds the lanes that belong to one channel, `spread` is the reverse.
+//! vectors of a group, `add_lanes` adds the lanes that belong to one channel, `spread` is the reverse.
 //!
 //! # Precision and reproducibility
 //!
@@ -217,7 +217,7 @@ fn cube_sum<A: Size>(value: Vector<f32, A>, #[comptime] cube: Cube) -> Vector<f3
 
 /// Adds the lanes that belong to one channel: all lanes, or none if each lane is a channel.
 #[cube]
-fn fold<N: Size, A: Size>(value: Vector<f32, N>) -> Vector<f32, A> {
+fn add_lanes<N: Size, A: Size>(value: Vector<f32, N>) -> Vector<f32, A> {
     let (from, to) = (N::value(), A::value());
     if comptime!(from == to) {
         Vector::cast_from(value)

@@ -1,4 +1,7 @@
-//! The memory layout of a tensor, and how the work on it is divided among cubes.
+//! The choice of the kernels: the memory layout of a tensor, and how the work on it is divided among
+//! cubes. A [`Plan`] needs no device, only the abilities of one.
+
+use std::fmt;
 
 use burn::tensor::DType;
 use burn_cubecl::{kernel::into_contiguous, ops, tensor::CubeTensor};
@@ -11,6 +14,7 @@ use cubecl::{
 };
 
 use super::{Cube, GridLaunch, LayoutLaunch};
+use crate::ops::BackwardOptions;
 
 /// The properties of the device that the choice of a kernel depends on.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +160,11 @@ impl Vectors {
         Self { arrangement, lanes, channel_lanes, size }
     }
 
+    /// The memory order, for a log.
+    pub fn order(&self) -> &'static str {
+        if self.arrangement.channels_last { "channels last" } else { "channels first" }
+    }
+
     /// The number of groups: the channels of one vector count as one.
     pub fn groups(&self) -> usize {
         self.arrangement.channels / self.channel_lanes
@@ -179,8 +188,73 @@ impl Vectors {
     }
 }
 
+/// The kernels of a pass that needs sums over the channels. The module [`gpu`](super) has a table of
+/// how often each reads and writes. Without sums, one kernel computes every value by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Plan {
+    /// One kernel: a cube keeps its channels' values in shared memory.
+    AtOnce {
+        /// How the channels are divided among cubes.
+        channels: Division,
+        /// The vectors that a cube keeps.
+        kept: usize,
+    },
+    /// One kernel sums parts of the channels, one merges the sums, one computes every value.
+    Split {
+        /// How the channels are divided into parts.
+        parts: Division,
+        /// How the merging is divided among cubes.
+        merge: Division,
+    },
+}
+
+impl Plan {
+    /// The forward pass in training. A residual is one more buffer to bind.
+    pub fn forward(of: &Vectors, has_residual: bool, abilities: Abilities) -> Self {
+        // If a kernel may bind only as many buffers as WebGPU guarantees, a residual is one too
+        // many.
+        let bindings = if has_residual { 8 } else { 7 };
+        let at_once = Self::at_once(of, 1, abilities).filter(|_| bindings <= abilities.bindings);
+        at_once.unwrap_or_else(|| Self::split(of, abilities))
+    }
+
+    /// The backward pass; `None` if it needs no sums.
+    pub fn backward(of: &Vectors, wanted: BackwardOptions, abilities: Abilities) -> Option<Self> {
+        // Constant statistics have no gradient: then x's gradient needs no sums.
+        let input_needs_sums = wanted.input && wanted.batch_statistics;
+        let at_once = if input_needs_sums { Self::at_once(of, 2, abilities) } else { None };
+        let needs_sums = input_needs_sums || wanted.parameters;
+        at_once.or_else(|| needs_sums.then(|| Self::split(of, abilities)))
+    }
+
+    /// `None` if the values do not fit into shared memory `copies` times.
+    fn at_once(of: &Vectors, copies: usize, abilities: Abilities) -> Option<Self> {
+        let (channels, kept) = Division::at_once(of, copies, abilities)?;
+        Some(Self::AtOnce { channels, kept })
+    }
+
+    fn split(of: &Vectors, abilities: Abilities) -> Self {
+        let parts = Division::split(of, abilities);
+        let merge = Division::finish(of.arrangement.channels, parts.chunks(), abilities);
+        Self::Split { parts, merge }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::AtOnce { channels, .. } => {
+                write!(f, "one kernel, {channels}, a channel in shared memory")
+            }
+            Self::Split { parts, merge } => {
+                write!(f, "sums by {parts}, merged by {merge}, then every value by itself")
+            }
+        }
+    }
+}
+
 /// How the vectors of all groups are divided among cubes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Division {
     /// The units of a cube.
     pub cube: Cube,
@@ -207,7 +281,7 @@ impl Division {
     /// One cube processes all values of its groups and keeps them `copies` times; `None` if they do
     /// not fit. Also returns the number of vectors to keep, rounded up so that tensors of similar
     /// sizes share a compiled kernel.
-    pub fn at_once(of: &Vectors, copies: usize, abilities: Abilities) -> Option<(Self, usize)> {
+    fn at_once(of: &Vectors, copies: usize, abilities: Abilities) -> Option<(Self, usize)> {
         let vectors = of.per_group();
         let bytes = of.lanes * of.size;
         let columns = if of.arrangement.channels_last {
@@ -223,7 +297,7 @@ impl Division {
     }
 
     /// Each group's values are split over as many cubes as it takes to keep the device busy.
-    pub fn split(of: &Vectors, abilities: Abilities) -> Self {
+    fn split(of: &Vectors, abilities: Abilities) -> Self {
         let vectors = of.per_group();
         let columns = if of.arrangement.channels_last {
             of.groups().next_power_of_two().min(Self::COLUMNS)
@@ -238,7 +312,7 @@ impl Division {
     }
 
     /// The division for merging `chunks` partial results per channel.
-    pub fn finish(channels: usize, chunks: usize, abilities: Abilities) -> Self {
+    fn finish(channels: usize, chunks: usize, abilities: Abilities) -> Self {
         // With many chunks, more units per channel are better than more channels per cube.
         let units = chunks.next_power_of_two().min(64);
         let columns = (abilities.units as usize / units)
@@ -285,6 +359,13 @@ impl Division {
     /// The grid as an argument of the kernels.
     pub fn grid(&self) -> GridLaunch {
         GridLaunch::new(self.groups, self.vectors, self.chunk)
+    }
+}
+
+impl fmt::Display for Division {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Cube { groups, units, .. } = self.cube;
+        write!(f, "{} workgroups of {}", self.cubes(), groups * units)
     }
 }
 
@@ -344,6 +425,39 @@ mod tests {
             assert!(Division::at_once(&vectors, 1, DESKTOP).is_none(), "{vectors:?}");
             assert_eq!(Division::split(&vectors, DESKTOP).chunks(), chunks, "{vectors:?}");
         }
+    }
+
+    #[test]
+    fn plans_follow_the_table() {
+        let (small, large) = (vectors(false, 32, 512, 49), vectors(false, 256, 6, 24 * 24));
+        let at_once = |plan: Plan| matches!(plan, Plan::AtOnce { .. });
+        assert!(at_once(Plan::forward(&small, false, DESKTOP)));
+        assert!(at_once(Plan::forward(&small, true, DESKTOP)));
+        assert!(!at_once(Plan::forward(&large, false, DESKTOP)));
+        // WebGPU's guaranteed minimum, without the one that wgpu uses.
+        let few = Abilities { bindings: 7, ..DESKTOP };
+        assert!(at_once(Plan::forward(&small, false, few)));
+        assert!(!at_once(Plan::forward(&small, true, few)));
+
+        let all = BackwardOptions {
+            batch_statistics: true,
+            input: true,
+            parameters: true,
+            residual: false,
+        };
+        let backward = |of: &Vectors, wanted| Plan::backward(of, wanted, DESKTOP);
+        assert!(backward(&small, all).is_some_and(at_once));
+        assert!(backward(&large, all).is_some_and(|plan| !at_once(plan)));
+        // Frozen: the parameters' gradients need sums, the input's does not.
+        let frozen = BackwardOptions { batch_statistics: false, ..all };
+        assert!(backward(&small, frozen).is_some_and(|plan| !at_once(plan)));
+        assert_eq!(backward(&small, BackwardOptions { parameters: false, ..frozen }), None);
+
+        let plan = backward(&large, all).unwrap();
+        assert_eq!(
+            plan.to_string(),
+            "sums by 108 workgroups of 256, merged by 1 workgroups of 256, then every value by itself"
+        );
     }
 
     #[test]

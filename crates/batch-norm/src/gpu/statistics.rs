@@ -17,7 +17,7 @@
 
 use cubecl::{self, prelude::*};
 
-use super::{Cube, Grid, Layout, Share, cube_sum, first, fold, in_row, lanes, spread};
+use super::{Cube, Grid, Layout, Share, add_lanes, cube_sum, first, in_row, lanes, spread};
 
 /// The rows of the forward pass's results per channel, each `[channels]`, in f32.
 pub mod row {
@@ -103,10 +103,10 @@ fn merge<N: Size, A: Size>(
     #[comptime] cube: Cube,
 ) -> Moments<A> {
     let weight = Vector::<f32, N>::new(count);
-    let from_origin = fold::<N, A>(weight * (part.mean - spread::<N, A>(origin)));
+    let from_origin = add_lanes::<N, A>(weight * (part.mean - spread::<N, A>(origin)));
     let mean = origin + cube_sum::<A>(from_origin, cube) / Vector::new(n);
     let distance = part.mean - spread::<N, A>(mean);
-    let m2 = cube_sum::<A>(fold::<N, A>(part.m2 + weight * distance * distance), cube);
+    let m2 = cube_sum::<A>(add_lanes::<N, A>(part.m2 + weight * distance * distance), cube);
     Moments::<A> { mean, m2 }
 }
 

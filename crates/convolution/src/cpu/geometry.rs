@@ -1,6 +1,6 @@
 //! Which inputs a window reads: the arithmetic of one axis, and of the whole convolution.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 /// The sizes of a convolution and of its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,17 @@ impl Geometry {
         rows.iter()
             .flat_map(|row| columns.iter().map(move |column| [row.clone(), column.clone()]))
             .collect()
+    }
+}
+
+impl fmt::Display for Geometry {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { batch, inputs, outputs, size, kernel, stride, .. } = self;
+        let [[height, width], [kernel_height, kernel_width], [down, across]] =
+            [size, kernel, stride];
+        write!(f, "[{batch}, {inputs}, {height}, {width}] to {outputs} channels, ")?;
+        write!(f, "{kernel_height} x {kernel_width}")?;
+        if stride == &[1, 1] { Ok(()) } else { write!(f, ", stride {down} x {across}") }
     }
 }
 

@@ -8,12 +8,14 @@ use rayon::prelude::*;
 use gather::{Finished, Source};
 use geometry::Geometry;
 use panels::Weights;
+use plan::{Plan, WeightPlan};
 use scratch::with_scratch;
 use simd::Isa;
 
 pub mod gather;
 pub mod geometry;
 pub mod panels;
+mod plan;
 pub mod pool;
 pub mod scratch;
 pub mod sigmoid;
@@ -42,10 +44,13 @@ pub fn forward(
 ) -> Vec<f32> {
     let taps = geometry.taps();
     let weights = Weights { values: weight, n: geometry.inputs * taps, k: taps, tap: 1 };
-    let computed = winograd::Problem::forward(geometry);
-    let computed = computed.filter(|problem| winograd && problem.wins());
-    let direct = gather::Problem::forward(geometry);
-    on_pool(geometry.elements(), || gather(geometry, direct, computed, input, weights, finish, isa))
+    let problem = gather::Problem::forward(geometry);
+    if problem.is_empty() {
+        return Vec::new();
+    }
+    let plan = Plan::forward(geometry, &input, winograd, isa);
+    log::debug!("output of {geometry}: {plan}");
+    on_pool(geometry.elements(), || gather(geometry, problem, plan, input, weights, finish))
 }
 
 /// The gradient of the input `[batch, height, width, inputs]`, given the gradient of the output.
@@ -58,37 +63,32 @@ pub fn input_gradient(
 ) -> Vec<f32> {
     let taps = geometry.taps();
     let weights = Weights { values: weight, n: taps, k: geometry.inputs * taps, tap: 1 };
-    let computed = winograd::Problem::backward(geometry);
-    let computed = computed.filter(|problem| winograd && problem.wins());
-    let direct = gather::Problem::backward(geometry);
-    on_pool(geometry.elements(), || {
-        gather(geometry, direct, computed, gradient, weights, Finished::default(), isa)
-    })
+    let problem = gather::Problem::backward(geometry);
+    if problem.is_empty() {
+        return Vec::new();
+    }
+    let plan = Plan::backward(geometry, &gradient, winograd, isa);
+    log::debug!("input gradient of {geometry}: {plan}");
+    let finish = Finished::default();
+    on_pool(geometry.elements(), || gather(geometry, problem, plan, gradient, weights, finish))
 }
 
 fn gather(
     geometry: &Geometry,
-    direct: gather::Problem,
-    winograd: Option<winograd::Problem>,
+    problem: gather::Problem,
+    plan: Plan,
     source: Source,
     weights: Weights,
     finish: Finished,
-    isa: Isa,
 ) -> Vec<f32> {
-    let (depth, columns) = (direct.depth, direct.columns);
-    let length = direct.batch * direct.target[0] * direct.target[1] * columns;
-    if length == 0 {
-        return Vec::new();
-    }
+    let depth = problem.depth;
     // The window is flipped if the source is the output's gradient.
-    let taps = direct.taps(geometry.kernel[1]);
-    let pad = |panels| finish.bias.map(|bias| panels::pad(bias, panels));
-    filled(length, |target| match winograd {
-        Some(problem) => {
-            let plan = winograd::Plan::new(problem, isa);
-            let (panels, isa) = plan.panels();
-            let bias = pad(panels);
-            let finish = Finished { bias: bias.as_deref(), ..finish };
+    let taps = problem.taps(geometry.kernel[1]);
+    let (panels, isa) = plan.panels();
+    let bias = finish.bias.map(|bias| panels::pad(bias, panels));
+    let finish = Finished { bias: bias.as_deref(), ..finish };
+    filled(problem.len(), |target| match plan {
+        Plan::Winograd(plan) => {
             with_scratch(winograd::weights_len(panels, depth), |transformed| {
                 with_scratch(panels.len(taps.len() * depth), |packed| {
                     panels::pack(weights, &taps, depth, panels, packed);
@@ -97,16 +97,10 @@ fn gather(
                 plan.run(source, transformed, target, finish);
             });
         }
-        None => {
-            let plan = gather::Plan::new(direct, &source, isa);
-            let (panels, _) = plan.panels();
-            let bias = pad(panels);
-            let finish = Finished { bias: bias.as_deref(), ..finish };
-            with_scratch(panels.len(taps.len() * depth), |packed| {
-                panels::pack(weights, &taps, depth, panels, packed);
-                plan.run(source, packed, target, finish);
-            });
-        }
+        Plan::Direct(plan) => with_scratch(panels.len(taps.len() * depth), |packed| {
+            panels::pack(weights, &taps, depth, panels, packed);
+            plan.run(source, packed, target, finish);
+        }),
     })
 }
 
@@ -119,27 +113,29 @@ pub fn weight_gradient(
     winograd: bool,
     isa: Isa,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
-    on_pool(geometry.elements(), || {
-        let layout = weights::Layout::of(geometry);
-        let plan = winograd.then(|| winograd::WeightPlan::new(geometry, isa)).flatten();
-        if let Some(plan) = plan.filter(|plan| plan.wins()) {
+    let layout = weights::Layout::of(geometry);
+    let plan = WeightPlan::new(geometry, winograd, isa);
+    log::debug!("weight gradient of {geometry}: {plan}");
+    on_pool(geometry.elements(), || match plan {
+        WeightPlan::Winograd(plan) => {
             let weights = filled(geometry.weight_len(), |weights| {
                 plan.run(input, gradient, weights, layout);
             });
-            return (weights, bias.then(|| sum_of_positions(geometry, gradient)));
+            (weights, bias.then(|| sum_of_positions(geometry, gradient)))
         }
-        let plan = weights::Plan::new(geometry, isa);
-        let mut of_bias = None;
-        let weights = filled(geometry.weight_len(), |weights| {
-            if bias {
-                of_bias = Some(filled(geometry.outputs, |bias| {
-                    plan.run(input, gradient, weights, layout, Some(bias));
-                }));
-            } else {
-                plan.run(input, gradient, weights, layout, None)
-            }
-        });
-        (weights, of_bias)
+        WeightPlan::Direct(plan) => {
+            let mut of_bias = None;
+            let weights = filled(geometry.weight_len(), |weights| {
+                if bias {
+                    of_bias = Some(filled(geometry.outputs, |bias| {
+                        plan.run(input, gradient, weights, layout, Some(bias));
+                    }));
+                } else {
+                    plan.run(input, gradient, weights, layout, None)
+                }
+            });
+            (weights, of_bias)
+        }
     })
 }
 

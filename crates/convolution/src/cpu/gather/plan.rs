@@ -47,6 +47,16 @@ impl Problem {
         }
     }
 
+    /// The number of values that are computed.
+    pub fn len(&self) -> usize {
+        self.batch * self.target[0] * self.target[1] * self.columns
+    }
+
+    /// Whether no values are computed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The positions in the window, in the order in which the weights are packed.
     pub fn taps(&self, kernel_width: usize) -> Vec<usize> {
         let taps = self.phases.iter().flat_map(|[y, x]| {
@@ -188,6 +198,15 @@ impl Plan {
     /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.groups * self.bands * self.parts * self.chunks
+    }
+
+    /// The axis of the rows of a tile, for a log.
+    pub fn along(&self) -> &'static str {
+        match (self.along, self.pixels) {
+            (_, Some(_)) => "along one long line",
+            (Along::Line, None) => "along lines",
+            (Along::Batch, None) => "along the batch",
+        }
     }
 
     /// How the weights are packed.

@@ -121,6 +121,11 @@ impl Plan {
         }
     }
 
+    /// What the rows of a tile are, for a log.
+    pub fn rows(&self) -> &'static str {
+        if self.lines { "by lines of the window" } else { "by channels" }
+    }
+
     /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.splits * self.inputs.len() * self.outputs.len()
