@@ -181,7 +181,7 @@ fn build() -> Result<PathBuf, Error> {
     }
     let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().map_err(failed)?;
     if status.success() {
-        Ok(env::current_exe().map_err(failed)?.with_file_name("train"))
+        Ok(env::current_exe().map_err(failed)?.with_file_name("modern-cnn"))
     } else {
         Err(Error::Training(format!("cannot build the program: {status}")))
     }

@@ -12,6 +12,7 @@ use train::{
 mod assets;
 mod bench;
 mod child;
+mod docs;
 mod fuzz;
 mod gpu;
 mod imports;
@@ -40,6 +41,9 @@ enum Chore {
         #[arg(long, global = true)]
         json: bool,
     },
+    /// Writes the parts of assets that come from the code: the drawings of the networks, and the
+    /// excerpts of the code in the notes.
+    Docs,
     /// Feeds damaged files to every reader of untrusted input.
     Fuzz(fuzz::Arguments),
     /// Checks and measures a GPU: losses beside those of the CPU, batch norm's bandwidth, training
@@ -120,6 +124,7 @@ fn run(chore: Chore) -> Result<(), Error> {
         Chore::Bench { part: Part::Convolution { shape }, device, json } => {
             bench::convolution::run(&device::choose(device)?.found, &shape, json)
         }
+        Chore::Docs => docs::run(),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Gpu(arguments) => gpu::run(&arguments),
         Chore::Imports => imports::run(),

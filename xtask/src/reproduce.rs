@@ -9,7 +9,8 @@ use std::{
 };
 
 use clap::Args;
-use train::{DeviceName, Error};
+use fashion_mnist::Source;
+use train::{DeviceName, Error, run::RunFiles};
 
 use self::experiment::{Experiment, Run, experiments};
 
@@ -57,7 +58,8 @@ pub struct Arguments {
     fresh: bool,
 }
 
-/// Trains the chosen experiments, the cheapest first, and writes the results of all experiments.
+/// Trains the chosen experiments, the cheapest first. Writes what is known of all experiments to
+/// `assets/runs`, and the page about them from there: it includes runs of other machines.
 ///
 /// # Errors
 ///
@@ -98,7 +100,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
         }
     }
 
-    results::write(&experiments, &runs, &assets::folder())?;
+    let published = assets::folder().join("runs");
+    for experiment in &experiments {
+        let (from, to) = (runs.join(experiment.name()), published.join(experiment.name()));
+        if let Some(files) = Run::read(&from, &experiment.config)?.files {
+            publish(files, &to).map_err(|source| cannot_write(&to, source))?;
+        }
+    }
+    results::write(&experiments, &published, &assets::folder())?;
     if failed.is_empty() {
         Ok(())
     } else {
@@ -155,6 +164,33 @@ impl Arguments {
         let ended = command.spawn().and_then(|mut child| wait(&mut child, deadline));
         ended.map_err(|error| Error::Training(format!("cannot run {command:?}: {error}")))
     }
+}
+
+/// Writes what a run has found out, without its weights and its single steps.
+fn publish(mut files: RunFiles, folder: &Path) -> io::Result<()> {
+    // The path is local to this machine.
+    let anonymize = |source: &mut Source| {
+        if let Source::FashionMnist(path) = source {
+            *path = "FASHION_MNIST_DIR".into();
+        }
+    };
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("config.toml"), &files.config)?;
+    if let Some(environment) = &mut files.environment {
+        anonymize(&mut environment.data_source);
+        fs::write(folder.join("environment.json"), json(environment)?)?;
+    }
+    let epochs = files.epochs.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    fs::write(folder.join("metrics.jsonl"), epochs.join("\n") + "\n")?;
+    if let Some(result) = &mut files.result {
+        anonymize(&mut result.data_source);
+        fs::write(folder.join("result.json"), json(result)?)?;
+    }
+    Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> io::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// Waits for a process to end, and ends it at the deadline; in that case returns `None`.

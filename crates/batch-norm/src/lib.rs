@@ -145,3 +145,8 @@ pub use ops::RunningVariance;
 
 #[cfg(test)]
 mod tests;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,7 +4,7 @@
 //! and calls [`Kernels`] in place of the layer's `forward`:
 //!
 //! ```toml
-//! convolution = { path = "../modern-cnn/crates/convolution", features = ["flex"] } # or "ndarray"
+//! modern-cnn-convolution = { path = "../modern-cnn/crates/convolution", features = ["flex"] } # or "ndarray"
 //! ```
 //!
 //! ```
@@ -204,3 +204,8 @@ pub use sums::{sum_of_squares, weighted_sum};
 
 #[cfg(test)]
 mod tests;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

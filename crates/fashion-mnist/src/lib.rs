@@ -63,3 +63,8 @@ pub use files::{Files, RawData};
 pub use idx::IdxError;
 pub use images::{Images, Item, PIXELS, SIDE};
 pub use normalization::Normalization;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -69,14 +69,15 @@ pub trait ConvNet: LayerNames {
         self.check(image)?;
         let images = Outline::new(image);
         self.classify(self.features(images.clone()));
+        let (layers, blocks) = images.finish();
         let parameters = weights::parameters(self);
         let paths: HashMap<_, _> = parameters.iter().map(|it| (it.id, it.layer())).collect();
-        let layers = images.layers().into_iter().map(|Listed { weight, layer }| {
+        let layers = layers.into_iter().map(|Listed { weight, layer }| {
             let path = weight.and_then(|weight| paths.get(&weight));
             let name = path.map(|path| self.torchvision_name(path)).unwrap_or_default();
             Layer { name, ..layer }
         });
-        Ok(Summary { input: image, layers: layers.collect() })
+        Ok(Summary { input: image, layers: layers.collect(), blocks })
     }
 
     /// Returns the number of trainable parameters, as papers count them.

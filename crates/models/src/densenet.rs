@@ -287,13 +287,17 @@ impl ConvNet for DenseNet {
         for (index, block) in self.blocks.iter().enumerate() {
             if index > 0 {
                 // [b, 128, 28, 28], [b, 256, 14, 14], [b, 512, 7, 7]
-                x = self.transitions[index - 1].forward(x);
+                x = x.block("transition", |x| self.transitions[index - 1].forward(x));
             }
             // [b, 256, 56, 56], [b, 512, 28, 28], [b, 1024, 14, 14], [b, 1024, 7, 7]
-            for layer in block {
-                let [old, input] = x.fork(self.kernels);
-                x = X::concatenate(vec![old, layer.forward(input)], self.kernels);
-            }
+            x = x.block("dense block", |x| {
+                block.iter().fold(x, |x, layer| {
+                    x.block("dense layer", |x| {
+                        let [old, input] = x.fork(self.kernels);
+                        X::concatenate(vec![old, layer.forward(input)], self.kernels)
+                    })
+                })
+            });
         }
         x.batch_norm_relu(&self.norm5) // [b, 1024, 7, 7]
     }

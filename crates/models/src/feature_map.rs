@@ -17,7 +17,10 @@ use burn::{
     tensor::{Tensor, activation::relu},
 };
 
-use crate::{Kernels, summary::Layer};
+use crate::{
+    Kernels,
+    summary::{Block, Layer, Source},
+};
 
 /// A feature map: a tensor `[batch, channels, height, width]`, or an [`Outline`] of one. Its methods
 /// are the layers of the networks.
@@ -57,6 +60,11 @@ pub trait FeatureMap: Clone {
 
     /// Maps `[batch, channels, height, width]` to `[batch, channels * height * width]`.
     fn flatten(self) -> Self::Vector;
+
+    /// Applies layers that are a block with this name, for the summary.
+    fn block(self, _name: &'static str, layers: impl FnOnce(Self) -> Self) -> Self {
+        layers(self)
+    }
 
     /// A convolution.
     fn conv2d(self, conv: &Conv2d, kernels: Kernels) -> Self {
@@ -178,7 +186,18 @@ impl FeatureVector for Tensor<2> {
 pub struct Outline {
     /// `[channels, height, width]`, or `[features]`.
     shape: Vec<usize>,
-    layers: Rc<RefCell<Vec<Listed>>>,
+    /// The last layer before it.
+    from: Source,
+    list: Rc<RefCell<List>>,
+}
+
+/// What all outlines of one image have in common.
+#[derive(Debug, Default)]
+struct List {
+    layers: Vec<Listed>,
+    blocks: Vec<Block>,
+    /// The block that the next layer is part of.
+    block: Option<usize>,
 }
 
 /// A layer in the list of an [`Outline`].
@@ -193,12 +212,13 @@ pub(crate) struct Listed {
 impl Outline {
     /// Images of `[channels, height, width]`.
     pub(crate) fn new(image: [usize; 3]) -> Self {
-        Self { shape: image.to_vec(), layers: Rc::default() }
+        Self { shape: image.to_vec(), from: Source::Image, list: Rc::default() }
     }
 
-    /// The layers that this outline, and others that began with it, went through.
-    pub(crate) fn layers(&self) -> Vec<Listed> {
-        self.layers.borrow().clone()
+    /// The layers and blocks that all outlines of this image went through.
+    pub(crate) fn finish(self) -> (Vec<Listed>, Vec<Block>) {
+        let List { layers, blocks, .. } = self.list.take();
+        (layers, blocks)
     }
 
     /// Adds a layer with an output of this shape.
@@ -209,10 +229,39 @@ impl Outline {
         weight: Option<ParamId>,
         [parameters, macs]: [usize; 2],
     ) -> Self {
-        let (name, output, macs) = (String::new(), shape.clone(), macs as u64);
-        let layer = Layer { name, kind, output, parameters, macs };
-        self.layers.borrow_mut().push(Listed { weight, layer });
-        Self { shape, ..self }
+        let mut list = self.list.borrow_mut();
+        let layer = Layer {
+            name: String::new(),
+            kind,
+            output: shape.clone(),
+            parameters,
+            macs: macs as u64,
+            stride: 1,
+            inputs: vec![self.from],
+            residual: None,
+            activation: None,
+            block: list.block,
+        };
+        list.layers.push(Listed { weight, layer });
+        let from = Source::Layer(list.layers.len() - 1);
+        drop(list);
+        Self { shape, from, ..self }
+    }
+
+    /// Changes the last layer.
+    fn change(self, change: impl FnOnce(&mut Layer)) -> Self {
+        if let Source::Layer(index) = self.from {
+            change(&mut self.list.borrow_mut().layers[index].layer);
+        }
+        self
+    }
+
+    /// Notes what follows the last layer.
+    fn followed_by(self, residual: Option<Self>, relu: bool) -> Self {
+        self.change(|layer| {
+            layer.residual = residual.map(|residual| residual.from);
+            layer.activation = relu.then_some(RELU);
+        })
     }
 
     fn through_norm(self, norm: &BatchNorm) -> Self {
@@ -225,6 +274,7 @@ impl Outline {
         let [height, width] = window.size;
         let shape = self.slide(self.shape[0], window);
         self.through(format!("{kind} {height}x{width}"), shape, None, [0, 0])
+            .change(|layer| layer.stride = window.stride[0])
     }
 
     /// The shape after a window with this number of output channels has moved over the image.
@@ -241,7 +291,11 @@ impl Outline {
     }
 }
 
+const RELU: &str = "ReLU";
+const SIGMOID: &str = "sigmoid";
+
 /// The window of a convolution or pool.
+#[derive(Clone, Copy)]
 struct Window<'a> {
     size: [usize; 2],
     stride: [usize; 2],
@@ -264,7 +318,7 @@ impl FeatureMap for Outline {
         [0, 1, 2].map(|axis| self.shape[axis])
     }
 
-    fn convolve(self, conv: &Conv2d, _: Option<Self>, _: bool, _: Kernels) -> Self {
+    fn convolve(self, conv: &Conv2d, residual: Option<Self>, relu: bool, _: Kernels) -> Self {
         let Conv2d { weight, bias, kernel_size, stride, padding, .. } = conv;
         let [outputs, inputs, height, width] = weight.lazy_shape().dims();
         let window = Window { size: *kernel_size, stride: *stride, padding, ceil: false };
@@ -273,10 +327,12 @@ impl FeatureMap for Outline {
             + bias.as_ref().map_or(0, |bias| bias.lazy_shape().num_elements());
         let macs = shape.iter().product::<usize>() * inputs * height * width;
         self.through(format!("conv {height}x{width}"), shape, Some(weight.id), [parameters, macs])
+            .change(|layer| layer.stride = stride[0])
+            .followed_by(residual, relu)
     }
 
-    fn normalize(self, norm: &BatchNorm, _: Option<Self>, _: bool) -> Self {
-        self.through_norm(norm)
+    fn normalize(self, norm: &BatchNorm, residual: Option<Self>, relu: bool) -> Self {
+        self.through_norm(norm).followed_by(residual, relu)
     }
 
     fn max_pool2d(self, pool: &MaxPool2d, _: Kernels) -> Self {
@@ -298,7 +354,7 @@ impl FeatureMap for Outline {
     }
 
     fn sigmoid(self, _: Kernels) -> Self {
-        self
+        self.change(|layer| layer.activation = Some(SIGMOID))
     }
 
     fn dropout(self, _: &Dropout) -> Self {
@@ -313,11 +369,26 @@ impl FeatureMap for Outline {
         let channels = maps.iter().map(|map| map.shape[0]).sum();
         let [_, height, width] = maps[0].shape();
         let shape = vec![channels, height, width];
-        maps[0].clone().through("concatenate".to_owned(), shape, None, [0, 0])
+        let inputs = maps.iter().map(|map| map.from).collect();
+        maps[0]
+            .clone()
+            .through("concatenate".to_owned(), shape, None, [0, 0])
+            .change(|layer| layer.inputs = inputs)
     }
 
     fn flatten(self) -> Self {
         Self { shape: vec![self.shape.iter().product()], ..self }
+    }
+
+    fn block(self, name: &'static str, layers: impl FnOnce(Self) -> Self) -> Self {
+        let list = self.list.clone();
+        let parent = list.borrow().block;
+        list.borrow_mut().blocks.push(Block { name, parent });
+        let block = list.borrow().blocks.len() - 1;
+        list.borrow_mut().block = Some(block);
+        let output = layers(self);
+        list.borrow_mut().block = parent;
+        output
     }
 }
 
@@ -336,11 +407,11 @@ impl FeatureVector for Outline {
     }
 
     fn relu(self) -> Self {
-        self
+        self.change(|layer| layer.activation = Some(RELU))
     }
 
     fn sigmoid(self, _: Kernels) -> Self {
-        self
+        self.change(|layer| layer.activation = Some(SIGMOID))
     }
 
     fn dropout(self, _: &Dropout) -> Self {

@@ -299,14 +299,16 @@ impl Inception {
     pub fn forward<X: FeatureMap>(&self, x: X) -> X {
         let chain =
             |[first, second]: &[ConvNorm; 2], x: X| second.forward_relu(first.forward_relu(x));
-        let [x1, x2, x3, x4] = x.fork(self.kernels);
-        let branches = vec![
-            self.branch1.forward_relu(x1),
-            chain(&self.branch2, x2),
-            chain(&self.branch3, x3),
-            self.branch4.forward_relu(x4.max_pool2d(&self.pool, self.kernels)),
-        ];
-        X::concatenate(branches, self.kernels)
+        x.block("inception block", |x| {
+            let [x1, x2, x3, x4] = x.fork(self.kernels);
+            let branches = vec![
+                self.branch1.forward_relu(x1),
+                chain(&self.branch2, x2),
+                chain(&self.branch3, x3),
+                self.branch4.forward_relu(x4.max_pool2d(&self.pool, self.kernels)),
+            ];
+            X::concatenate(branches, self.kernels)
+        })
     }
 
     fn fold(self) -> Self {

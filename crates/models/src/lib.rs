@@ -87,3 +87,8 @@ pub use weights::{Hint, LoadOptions, Metadata, Mismatch, WeightsError, read_meta
 
 #[cfg(test)]
 mod tests;
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -149,9 +149,11 @@ impl NinConfig {
 impl NinBlock {
     /// Maps `[batch, channels in, height, width]` to `[batch, channels out, height, width]`.
     pub fn forward<X: FeatureMap>(&self, x: X) -> X {
-        let x = x.conv2d_relu(&self.conv, self.kernels);
-        let x = x.conv2d_relu(&self.pointwise1, self.kernels);
-        x.conv2d_relu(&self.pointwise2, self.kernels)
+        x.block("NiN block", |x| {
+            let x = x.conv2d_relu(&self.conv, self.kernels);
+            let x = x.conv2d_relu(&self.pointwise1, self.kernels);
+            x.conv2d_relu(&self.pointwise2, self.kernels)
+        })
     }
 }
 

@@ -286,7 +286,9 @@ impl ConvNet for ResNet {
     /// If the images have a different number of channels.
     fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
-        let stage = |blocks: &[Block], x| blocks.iter().fold(x, |x: X, block| block.forward(x));
+        let stage = |blocks: &[Block], x| {
+            blocks.iter().fold(x, |x: X, block| x.block("residual block", |x| block.forward(x)))
+        };
         let x = self.conv1.forward_relu(images); // [b, 64, 112, 112]
         let x = match &self.pool {
             Some(pool) => x.max_pool2d(pool, self.kernels), // [b, 64, 56, 56]

@@ -10,6 +10,8 @@ pub struct Summary {
     pub input: [usize; 3],
     /// The layers in the order of the forward pass.
     pub layers: Vec<Layer>,
+    /// The blocks that layers are part of, each after the block that contains it.
+    pub blocks: Vec<Block>,
 }
 
 /// A layer of a network.
@@ -25,6 +27,34 @@ pub struct Layer {
     pub parameters: usize,
     /// Multiply-adds, counted for convolutions and fully connected layers.
     pub macs: u64,
+    /// The stride of a convolution or a pool; 1 for other layers.
+    pub stride: usize,
+    /// What it reads: one feature map, or several to concatenate.
+    pub inputs: Vec<Source>,
+    /// What is added to its output, before the activation.
+    pub residual: Option<Source>,
+    /// The activation function of its output: `ReLU` or `sigmoid`.
+    pub activation: Option<&'static str>,
+    /// The innermost block that it is part of: an index in [`Summary::blocks`].
+    pub block: Option<usize>,
+}
+
+/// Where a feature map comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The image.
+    Image,
+    /// The output of a layer: an index in [`Summary::layers`].
+    Layer(usize),
+}
+
+/// A part of a network with a name of its own, such as a residual block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its name in the paper.
+    pub name: &'static str,
+    /// The block that contains it: an index in [`Summary::blocks`].
+    pub parent: Option<usize>,
 }
 
 impl Summary {

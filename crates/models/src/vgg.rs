@@ -196,11 +196,11 @@ impl ConvNet for Vgg {
         assert_takes(self, &images);
         let mut x = images;
         for stage in &self.stages {
-            for conv in stage {
-                x = conv.forward_relu(x);
-            }
             // [b, 64, 112, 112], [b, 128, 56, 56], [b, 256, 28, 28], [b, 512, 14, 14], [b, 512, 7, 7]
-            x = x.max_pool2d(&self.pool, self.kernels);
+            x = x.block("VGG block", |x| {
+                let x = stage.iter().fold(x, |x, conv| conv.forward_relu(x));
+                x.max_pool2d(&self.pool, self.kernels)
+            });
         }
         x
     }

@@ -205,7 +205,9 @@ impl ConvNet for WideResNet {
     /// If the images have a different number of channels.
     fn features<X: FeatureMap>(&self, images: X) -> X {
         assert_takes(self, &images);
-        let group = |blocks: &[WideBlock], x| blocks.iter().fold(x, |x: X, block| block.forward(x));
+        let group = |blocks: &[WideBlock], x| {
+            blocks.iter().fold(x, |x: X, block| x.block("residual block", |x| block.forward(x)))
+        };
         let x = images.conv2d(&self.conv1, self.kernels); // [b, 16, 28, 28]
         let x = group(&self.group1, x); // [b, 16 K, 28, 28]
         let x = group(&self.group2, x); // [b, 32 K, 14, 14]

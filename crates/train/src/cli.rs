@@ -10,15 +10,16 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     commands::{
-        self, CompletionsArgs, ConfigArgs, DevicesArgs, EvaluateArgs, ExportArgs, NetworksArgs,
-        PredictArgs, ReportArgs, ResumeArgs, ServeArgs, SummaryArgs, SweepArgs, TrainArgs,
+        self, CompletionsArgs, ConfigArgs, DevicesArgs, DiagramArgs, EvaluateArgs, ExportArgs,
+        NetworksArgs, PredictArgs, ReportArgs, ResumeArgs, ServeArgs, SummaryArgs, SweepArgs,
+        TrainArgs, WatchArgs,
     },
     training::describe,
 };
 
 /// Trains convolutional networks on Fashion-MNIST, and predicts with them.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(name = "modern-cnn", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -34,6 +35,8 @@ enum Command {
     Networks(NetworksArgs),
     /// Lists the layers of a network: output, parameters, multiply-adds.
     Summary(SummaryArgs),
+    /// Draws a network as an SVG: layers, blocks, shapes, parameters.
+    Diagram(DiagramArgs),
     /// Resumes an interrupted run.
     Resume(ResumeArgs),
     /// Tests the weights of a run, or of a file.
@@ -42,6 +45,8 @@ enum Command {
     Predict(PredictArgs),
     /// Writes an HTML page about a run, or one that compares several.
     Report(ReportArgs),
+    /// Shows the page about a run in a browser while it trains.
+    Watch(WatchArgs),
     /// Writes the weights of a run in another format.
     Export(ExportArgs),
     /// Trains with every combination of some values, one run after the other; the same command
@@ -89,10 +94,12 @@ pub fn run_with(arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> E
             Ok(())
         }
         Some(Command::Summary(args)) => commands::summary(&args),
+        Some(Command::Diagram(args)) => commands::diagram(&args),
         Some(Command::Resume(args)) => commands::resume(&args),
         Some(Command::Evaluate(args)) => commands::evaluate(&args),
         Some(Command::Predict(args)) => commands::predict(&args),
         Some(Command::Report(args)) => commands::report(&args),
+        Some(Command::Watch(args)) => commands::watch(&args),
         Some(Command::Export(args)) => commands::export(&args),
         Some(Command::Sweep(args)) => commands::sweep(&args),
         Some(Command::Serve(args)) => commands::serve(&args),

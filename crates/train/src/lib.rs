@@ -9,6 +9,7 @@
 //! | `commands` | the commands, each with its arguments |
 //! | `report` | the page about a run, or comparing several |
 //! | `sweep` | the runs of a sweep, their names and their combined results |
+//! | `diagram` | drawings of networks |
 //! | [`run`] | a run: its life, its folder, its files, its checkpoints |
 //! | [`training`] | the training: the loop, optimizers, schedules, EMA, evaluation |
 //! | [`config`] | the config of a run: a strict TOML file |
@@ -24,6 +25,7 @@ pub mod cli;
 mod commands;
 pub mod config;
 pub mod device;
+mod diagram;
 mod encoding;
 mod error;
 mod format;
@@ -37,6 +39,7 @@ pub mod training;
 
 pub use config::Config;
 pub use device::DeviceName;
+pub use diagram::diagram;
 pub use error::Error;
 pub use report::report_page;
 

@@ -75,7 +75,11 @@ fn table(rows: &[Row]) -> String {
         text,
         "\nAn accuracy in bold is above the figure to beat. {D2L}: Dive into Deep Learning, median of \
          its notebooks' accuracies. {ZALANDO}: Zalando's table, submitted, not verified there. \
-         Images/s are those of the training alone; minutes are of training, validation and test.\n"
+         Images/s are those of the training alone; minutes are of training, validation and test. \
+         Both are lower than the machine's where other programs ran at the same time; \
+         [performance.md](performance.md) has the speed of each network. The runs are in \
+         [`runs`](runs): config, epochs and result. `cargo xtask reproduce --network NAME` trains \
+         a network, on a GPU if there is one.\n"
     )
     .expect("a string");
     text
@@ -88,7 +92,7 @@ fn line((experiment, run): &Row) -> String {
     let to_beat = experiment.to_beat();
 
     let accuracy = match result {
-        None if run.files.is_none() => "did not run".to_owned(),
+        None if run.files.is_none() => "not trained yet".to_owned(),
         None => format!("not finished: {} of {epochs} epochs", run.epochs().len()),
         Some(RunResult { test_accuracy: None, .. }) => "not tested".to_owned(),
         Some(RunResult { test_accuracy: Some(tested), .. }) => {
@@ -338,7 +342,7 @@ mod tests {
         );
         assert_eq!(
             row("| d2l | nin |"),
-            "| d2l | nin | 1,992,166 | 10 | did not run | .844 (D2L) |  |  |  |  |"
+            "| d2l | nin | 1,992,166 | 10 | not trained yet | .844 (D2L) |  |  |  |  |"
         );
         let rows = markdown.lines().filter(|line| line.starts_with("| d2l |"));
         assert_eq!(rows.count(), 8);
@@ -358,7 +362,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(&experiments().unwrap(), &folder.path().join("runs"), folder.path()).unwrap();
         let markdown = fs::read_to_string(folder.path().join("reproduce.md")).unwrap();
-        assert_eq!(markdown.matches("did not run").count(), 14);
+        assert_eq!(markdown.matches("not trained yet").count(), 14);
         assert!(!markdown.contains("reproduce.svg"));
         assert!(!folder.path().join("reproduce.svg").exists());
     }

@@ -3,6 +3,7 @@
 mod completions;
 mod config;
 mod devices;
+mod diagram;
 mod evaluate;
 mod export;
 mod networks;
@@ -14,11 +15,13 @@ mod summary;
 mod sweep;
 mod train;
 mod values;
+mod watch;
 
 pub(crate) use self::{
     completions::{CompletionsArgs, completions},
     config::{ConfigArgs, config},
     devices::{DevicesArgs, devices},
+    diagram::{DiagramArgs, diagram},
     evaluate::{EvaluateArgs, evaluate},
     export::{ExportArgs, export},
     networks::{NetworksArgs, networks},
@@ -29,4 +32,5 @@ pub(crate) use self::{
     summary::{SummaryArgs, summary},
     sweep::{SweepArgs, sweep},
     train::{TrainArgs, train},
+    watch::{WatchArgs, watch},
 };

@@ -4,15 +4,15 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::Device;
 use clap::Args;
-use models::{Architecture, ConvNet, Preset};
+use models::{Architecture, ConvNet, Preset, summary::Summary};
 use serde_json::json;
 
 use super::values::{named, preset_of};
 use crate::{Error, output::say};
 
-/// Which network to describe, and for which images.
+/// A network and the images for it.
 #[derive(Debug, Args)]
-pub(crate) struct SummaryArgs {
+pub(crate) struct NetworkArgs {
     /// The network, a name that the command `networks` prints.
     #[arg(value_parser = named::<Architecture>)]
     pub network: Architecture,
@@ -24,6 +24,29 @@ pub(crate) struct SummaryArgs {
     /// The image's shape, CHANNELSxHEIGHTxWIDTH [default: the preset's].
     #[arg(long, value_name = "CxHxW", value_parser = image)]
     pub input: Option<[usize; 3]>,
+}
+
+impl NetworkArgs {
+    /// The preset, and the summary.
+    pub(super) fn summary(&self) -> Result<(Preset, Summary), Error> {
+        let network = self.network;
+        let preset = self.preset.unwrap_or_else(|| preset_of(network, None));
+        let config = network.config(preset).map_err(|error| Error::Usage(error.to_string()))?;
+        let input = match self.input {
+            Some(input) => input,
+            None => network.image(preset).map_err(|error| Error::Usage(error.to_string()))?,
+        };
+        let network = config.with_channels(input[0]).init(&Device::flex());
+        let summary = network.summary(input).map_err(|error| Error::Usage(error.to_string()))?;
+        Ok((preset, summary))
+    }
+}
+
+/// Which network to describe, and how.
+#[derive(Debug, Args)]
+pub(crate) struct SummaryArgs {
+    #[command(flatten)]
+    pub network: NetworkArgs,
 
     /// The batch size for which the memory is printed.
     #[arg(long, default_value = "1")]
@@ -36,18 +59,8 @@ pub(crate) struct SummaryArgs {
 
 /// Prints the layers of a network.
 pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {
-    let network = args.network;
-    let preset = args.preset.unwrap_or_else(|| preset_of(network, None));
-    let config = network.config(preset).map_err(|error| Error::Usage(error.to_string()))?;
-    let input = match args.input {
-        Some(input) => input,
-        None => network.image(preset).map_err(|error| Error::Usage(error.to_string()))?,
-    };
-    let summary = config
-        .with_channels(input[0])
-        .init(&Device::flex())
-        .summary(input)
-        .map_err(|error| Error::Usage(error.to_string()))?;
+    let network = args.network.network;
+    let (preset, summary) = args.network.summary()?;
     let bytes = summary.activation_bytes(args.batch.get());
 
     if args.json {
@@ -63,7 +76,7 @@ pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Error> {
         let summary = json!({
             "network": network.name(),
             "preset": preset.name(),
-            "input": input,
+            "input": summary.input,
             "parameters": summary.parameters(),
             "macs": summary.macs(),
             "batch": args.batch,

@@ -34,11 +34,12 @@ pub(crate) fn finish(run: &Ended) -> Result<(), Error> {
 /// Writes the page that compares runs; for a sweep, with means over seeds.
 pub(crate) fn write_comparison(runs: &[PathBuf], means: &[Mean], out: &Path) -> Result<(), Error> {
     let runs = runs.iter().map(|path| RunFiles::read(path)).collect::<Result<Vec<_>, _>>()?;
-    write_whole(out, page(&runs, means).as_bytes())
+    write_whole(out, page(&runs, means, false).as_bytes())
 }
 
 /// One self-contained page about one run, or comparing several; for a sweep, with means over seeds.
-fn page(runs: &[RunFiles], means: &[Mean]) -> String {
+/// A live page loads itself again.
+fn page(runs: &[RunFiles], means: &[Mean], is_live: bool) -> String {
     let (title, body) = match runs {
         [run] if means.is_empty() => (single::title(run), single::body(run)),
         runs => (comparison::title(runs), comparison::body(runs, means)),
@@ -52,6 +53,7 @@ fn page(runs: &[RunFiles], means: &[Mean]) -> String {
                 // Whatever a config holds, the page loads nothing and runs nothing.
                 meta http-equiv="Content-Security-Policy"
                     content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+                @if is_live { meta http-equiv="refresh" content="5"; }
                 link rel="icon" href="data:,";
                 title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
@@ -64,5 +66,10 @@ fn page(runs: &[RunFiles], means: &[Mean]) -> String {
 
 /// The HTML page of `train report` about a run, or comparing several.
 pub fn report_page(runs: &[RunFiles]) -> String {
-    page(runs, &[])
+    page(runs, &[], false)
+}
+
+/// The page about a run, which a browser loads again every five seconds until the run ends.
+pub(crate) fn live_page(run: &RunFiles) -> String {
+    page(std::slice::from_ref(run), &[], run.result.is_none())
 }

@@ -291,14 +291,14 @@ fn means_over_seeds_have_their_deviation() {
         test_loss: None,
     };
     let alone = Mean { runs: 1, validation_loss: spread(0.5, None), ..mean.clone() };
-    let page = super::page(&[finished(1, 20)], &[mean, alone]);
+    let page = super::page(&[finished(1, 20)], &[mean, alone], false);
     assert!(page.contains("Means over seeds") && page.contains("learning_rate=0.1"));
     assert!(page.contains("87.65\u{a0}% ± 1.23\u{a0}%") && page.contains("0.4000 ± 0.01000"));
     assert!(page.contains("<td>0.5000</td>"), "{page}");
 }
 
 fn page(runs: &[RunFiles]) -> String {
-    super::page(runs, &[])
+    super::page(runs, &[], false)
 }
 
 /// The SVGs of a page.

@@ -191,7 +191,7 @@ mod remote {
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{message}");
         let way_on =
-            format!("`{} resume {run}` continues after epoch ", env!("CARGO_BIN_EXE_train"));
+            format!("`{} resume {run}` continues after epoch ", env!("CARGO_BIN_EXE_modern-cnn"));
         assert!(message.starts_with("error: ") && message.contains(&way_on), "{message}");
 
         let resumed = train(&["resume", run, "--device", "flex"]).output().unwrap();

@@ -1,11 +1,13 @@
 //! The command line: what it prints, the files it writes, its errors.
 
 mod devices;
+mod documents;
 mod outcome;
 mod resume;
 #[cfg(unix)]
 mod stop;
 mod sweep;
+mod watch;
 mod weights;
 
 use std::{
@@ -19,7 +21,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use tempfile::TempDir;
 
 fn train(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modern-cnn"));
     command.args(arguments).env("RUST_BACKTRACE", "1").env_remove("FASHION_MNIST_DIR");
     command.env_remove("XDG_RUNTIME_DIR");
     // As if cargo did not run it.
@@ -443,7 +445,7 @@ fn messages_name_the_command_that_works() {
     fs::write(folder.join("config.toml"), "").unwrap();
     let folder = folder.to_str().unwrap();
     let export = ["export", folder];
-    let program = env!("CARGO_BIN_EXE_train");
+    let program = env!("CARGO_BIN_EXE_modern-cnn");
     assert_refused(run(&export), &[&format!("`{program} resume '{folder}'`")]);
 
     let message = train(&export).env("CARGO_PKG_NAME", "train").output().unwrap().stderr;

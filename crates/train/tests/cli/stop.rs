@@ -54,7 +54,7 @@ fn ctrl_c_sigterm_and_a_closed_terminal_keep_the_last_checkpoint() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(130), "{signal}: {message}");
         assert!(message.starts_with("error: stopped in epoch "), "{message}");
-        let program = env!("CARGO_BIN_EXE_train");
+        let program = env!("CARGO_BIN_EXE_modern-cnn");
         let resume = format!("`{program} resume {}` continues after epoch ", folder.display());
         let epoch = message.trim_end().split(&resume).nth(1).unwrap();
         let checkpoint = format!("checkpoints/epoch-{epoch}/state.toml");

@@ -1,0 +1,153 @@
+//! The commands in the documents, as they are written there, but on little synthetic data.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use image::{ImageFormat, RgbImage};
+use tempfile::TempDir;
+
+use super::train;
+
+/// What turns a training into a short one.
+const SHORT: [&str; 8] = [
+    "device=flex",
+    "data.source=synthetic",
+    "data.limit=48",
+    "data.validation=32",
+    "batch_size=16",
+    "epochs=1",
+    "test=false",
+    "schedule.warmup=",
+];
+
+/// Commands that this test does not run, and why.
+const NOT_RUN: [(&str, &str); 9] = [
+    ("cargo test", "this is one of its tests"),
+    ("cargo build", "it runs before the tests"),
+    ("cargo doc", "CI runs it"),
+    ("cargo xtask", "developer tasks: measurements, and training for hours"),
+    ("cargo run -p xtask", "a measurement, with other features"),
+    ("python", "PyTorch's side of a measurement"),
+    ("--features", "a build with other features; CI has one"),
+    ("resnet50", "needs torchvision's published weights"),
+    ("resume", "`resume.rs` tests interrupted runs"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// The documents that show commands.
+fn documents() -> Vec<PathBuf> {
+    let markdown = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|it| it == "md")).collect::<Vec<_>>()
+    };
+    let folders = ["", "assets", "assets/notes/en", "assets/notes/zh", "crates/models"];
+    let mut all: Vec<_> = folders.iter().flat_map(|it| markdown(root().join(it))).collect();
+    all.extend(markdown(root().join("crates/train")));
+    all.sort();
+    all
+}
+
+/// The lines of the blocks of `sh`, without comments, each with its document.
+fn commands() -> Vec<(String, String)> {
+    let mut commands = Vec::new();
+    for path in documents() {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        let text = fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+        let mut inside = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("```") {
+                inside = line == "```sh";
+            } else if inside {
+                let command = line.split(" #").next().unwrap().trim();
+                let words: Vec<_> = command.split_whitespace().collect();
+                if !words.is_empty() {
+                    commands.push((name.clone(), words.join(" ")));
+                }
+            }
+        }
+    }
+    commands
+}
+
+/// The arguments of a short training in place of those of a long one.
+fn shortened(arguments: &[String]) -> Vec<String> {
+    let changes: Vec<_> = SHORT.iter().map(|change| change.split_once('=').unwrap().0).collect();
+    let mut short = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match &argument[..] {
+            "--epochs" | "--device" => drop(rest.next()),
+            "--set" => {
+                let set = rest.next().unwrap();
+                if !changes.contains(&set.split('=').next().unwrap()) {
+                    short.extend(["--set".to_owned(), set.clone()]);
+                }
+            }
+            other => short.push(other.to_owned()),
+        }
+    }
+    short.extend(SHORT.iter().flat_map(|change| ["--set".to_owned(), (*change).to_owned()]));
+    short
+}
+
+/// Every command of the documents is run as it is written, or is of a kind that is listed above.
+#[test]
+fn the_commands_in_the_documents_work() {
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(root().join("configs"), folder.join("configs")).unwrap();
+    #[cfg(windows)]
+    std::os::windows::fs::symlink_dir(root().join("configs"), folder.join("configs")).unwrap();
+    RgbImage::new(40, 50).save_with_format(folder.join("photo.jpg"), ImageFormat::Jpeg).unwrap();
+    let succeeds = |arguments: &[String], command: &str| {
+        let arguments: Vec<_> = arguments.iter().map(|it| &it[..]).collect();
+        let output = train(&arguments).current_dir(folder).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{command}\n{arguments:?}\n{message}");
+    };
+    // The runs that the commands name, and the images that `17` is one of.
+    for number in ["1", "2"] {
+        let run = format!("runs/lenet_bn-{number}");
+        succeeds(&shortened(&["--run-dir".to_owned(), run]), "the runs of the documents");
+    }
+
+    let (mut run, mut skipped) = (BTreeSet::new(), BTreeSet::new());
+    for (document, command) in commands() {
+        if NOT_RUN.iter().any(|(part, _)| command.contains(part)) {
+            skipped.insert(command);
+            continue;
+        }
+        let arguments = command.strip_prefix("cargo run -p train").unwrap_or_else(|| {
+            panic!("{document}: `{command}` is of no kind that this test knows")
+        });
+        let words = shlex::split(arguments.trim_start().trim_start_matches("--")).unwrap();
+        if !run.insert(words.clone()) {
+            continue;
+        }
+        let first = words.first().map_or("", |word| &word[..]);
+        let trains = first.is_empty() || first.starts_with("--set") || first.ends_with(".toml");
+        let arguments = if trains || first == "sweep" { shortened(&words) } else { words.clone() };
+        succeeds(&arguments, &format!("{document}: {command}"));
+    }
+    assert!(run.len() >= 25, "{run:#?}");
+    assert!(skipped.len() >= 10, "{skipped:#?}");
+}
+
+/// The READMEs show a program of the crate's README, whose examples are doc tests.
+#[test]
+fn the_readmes_show_a_program_that_compiles() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let compiled = read("crates/models/README.md");
+    for name in ["README.md", "README.zh-CN.md"] {
+        let text = read(name);
+        let program = text.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+        assert!(compiled.contains(&format!("```rust,no_run\n{program}```")), "{name}: {program}");
+    }
+}
