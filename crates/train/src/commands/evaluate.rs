@@ -17,7 +17,7 @@ use crate::{
         description::{Description, name, undescribed},
         files,
         images::{HeldOut, load, loader},
-        scores::{Scores, confusion, scores},
+        scores::{Scores, class_losses, confusion, scores},
     },
     training::{Classifier, evaluate::predict},
 };
@@ -84,13 +84,20 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
 
     let names = data.source().class_names();
     let scores = scores(&confusion(&predictions, images, names.len()));
-    let rows = iter::zip(names, scores);
+    let losses = class_losses(&predictions, images, names.len());
+    let rows = iter::zip(names, iter::zip(scores, losses));
 
     let evaluation = predictions.evaluation;
     let held_out = HeldOut::of(&config, part, &weights);
     if args.json {
-        let classes = rows.map(|(name, Scores { precision, recall, images, .. })| {
-            json!({ "name": name, "precision": precision, "recall": recall, "images": images })
+        let classes = rows.map(|(name, (Scores { precision, recall, images, .. }, loss))| {
+            json!({
+                "name": name,
+                "precision": precision,
+                "recall": recall,
+                "loss": loss,
+                "images": images,
+            })
         });
         let result = json!({
             "network": config.network.name(),
@@ -110,11 +117,14 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<(), Error> {
         say(format_args!("{result:#}"));
         return Ok(());
     }
-    say(format_args!("{:<16} {:>9} {:>9} {:>9}", "class", "precision", "recall", "images"));
-    let share = |share: Option<f64>| share.map_or(UNKNOWN.to_owned(), |it| format!("{it:.4}"));
-    for (name, Scores { precision, recall, images, .. }) in rows {
-        let [precision, recall] = [share(precision), share(recall)];
-        say(format_args!("{name:<16} {precision:>9} {recall:>9} {images:>9}"));
+    let row = |name: &str, [precision, recall, loss, images]: [String; 4]| {
+        say(format_args!("{name:<16} {precision:>9} {recall:>9} {loss:>9} {images:>9}"));
+    };
+    row("class", ["precision", "recall", "loss", "images"].map(str::to_owned));
+    let number = |number: Option<f64>| number.map_or(UNKNOWN.to_owned(), |it| format!("{it:.4}"));
+    for (name, (Scores { precision, recall, images, .. }, loss)) in rows {
+        let [precision, recall, loss] = [precision, recall, loss].map(number);
+        row(name, [precision, recall, loss, images.to_string()]);
     }
     say(format_args!(
         "accuracy {:.4}, loss {:.4}, on the {} images of {}",

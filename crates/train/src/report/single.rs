@@ -242,17 +242,19 @@ fn classes(test: &TestReport) -> Markup {
         Some(scores.iter().map(score).sum::<Option<f64>>()? / scores.len() as f64)
     };
     let share = |share: Option<f64>| share.map_or(UNKNOWN.to_owned(), format::percent);
+    let loss = |loss: Option<f64>| loss.map_or(UNKNOWN.to_owned(), format::number);
     scroll(
         "Scores of each class",
         html! {
             table.numbers {
-                caption { "Precision, recall and F1 of each class" }
+                caption { "Precision, recall, F1 and loss of each class" }
                 thead {
                     tr {
                         th scope="col" { "Class" }
                         th scope="col" { "Precision" }
                         th scope="col" { "Recall" }
                         th scope="col" { "F1" }
+                        th scope="col" { "Loss" }
                         th scope="col" { "Images" }
                     }
                 }
@@ -263,6 +265,7 @@ fn classes(test: &TestReport) -> Markup {
                             td { (share(scores.precision)) }
                             td { (share(scores.recall)) }
                             td { (share(scores.f1)) }
+                            td { (loss(test.losses.get(label).copied().flatten())) }
                             td { (format::grouped(scores.images as usize)) }
                         }
                     }
@@ -273,6 +276,7 @@ fn classes(test: &TestReport) -> Markup {
                         td { (share(mean(|scores| scores.precision))) }
                         td { (share(mean(|scores| scores.recall))) }
                         td { (share(mean(|scores| scores.f1))) }
+                        td {}
                         td {}
                     }
                 }

@@ -393,6 +393,7 @@ fn finished(epochs: usize, steps: usize) -> RunFiles {
         test: Some(TestReport {
             classes: (0..10).map(|class| format!("Class {class}")).collect(),
             confusion: (0..10).map(|_| vec![100; 10]).collect(),
+            losses: vec![Some(0.25); 10],
             mistakes: vec![Mistake {
                 index: 3,
                 label: 0,

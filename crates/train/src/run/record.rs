@@ -66,6 +66,10 @@ pub struct TestReport {
     /// The confusion matrix: how many images of each class (row) were predicted as each class
     /// (column).
     pub confusion: Vec<Vec<u32>>,
+    /// The mean cross entropy of each class; missing for a class without images, and in the reports
+    /// of earlier versions.
+    #[serde(default)]
+    pub losses: Vec<Option<f64>>,
     /// The wrong predictions with the highest probabilities, the highest first.
     pub mistakes: Vec<Mistake>,
     /// The weights of the first convolution.

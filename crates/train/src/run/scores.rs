@@ -20,6 +20,21 @@ pub(crate) fn confusion(
     confusion
 }
 
+/// The mean cross entropy of the images of each class; `None` for a class without images.
+pub(crate) fn class_losses(
+    predictions: &Predictions,
+    images: &Images,
+    classes: usize,
+) -> Vec<Option<f64>> {
+    let mut sums = vec![(0.0, 0); classes];
+    for (&loss, &label) in iter::zip(&predictions.losses, images.labels()) {
+        let (sum, count) = &mut sums[usize::from(label)];
+        *sum += loss;
+        *count += 1;
+    }
+    sums.into_iter().map(|(sum, count)| (count > 0).then(|| sum / f64::from(count))).collect()
+}
+
 /// The scores of a class, each from 0 to 1, or `None` if it is undefined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Scores {

@@ -5,7 +5,7 @@ use fashion_mnist::Images;
 
 use super::{
     record::{Mistake, TestReport, Weight},
-    scores::confusion,
+    scores::{class_losses, confusion},
 };
 use crate::{
     Error,
@@ -46,6 +46,7 @@ pub(crate) fn test_report(
     Ok(TestReport {
         classes: class_names.iter().map(ToString::to_string).collect(),
         confusion: confusion(predictions, images, class_names.len()),
+        losses: class_losses(predictions, images, class_names.len()),
         mistakes: mistakes.collect(),
         filters: first_filters(classifier)?,
         weights: weights.collect(),

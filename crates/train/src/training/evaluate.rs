@@ -23,6 +23,8 @@ pub struct Predictions {
     pub classes: Vec<usize>,
     /// Their probabilities, from 0 to 1.
     pub probabilities: Vec<f64>,
+    /// The cross entropy of each image.
+    pub losses: Vec<f64>,
     /// Accuracy and loss over all images.
     pub evaluation: Evaluation,
 }
@@ -60,27 +62,31 @@ pub fn evaluate(classifier: &Classifier, loader: &BatchLoader) -> Result<Evaluat
 ///
 /// As [`evaluate`].
 pub fn predict(classifier: &Classifier, loader: &BatchLoader) -> Result<Predictions, Error> {
-    let (mut classes, mut probabilities) = (Vec::new(), Vec::new());
+    let (mut classes, mut probabilities, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     let (mut correct, mut loss) = (0.0, 0.0);
     each_batch(classifier, loader, |log_probabilities, labels| {
         let (best, class) = log_probabilities.clone().max_dim_with_indices(1);
+        let of_labels = log_probabilities.clone().gather(1, labels.clone().unsqueeze_dim(1)).neg();
         let row = Tensor::cat(
             vec![
                 sums_of(log_probabilities, labels),
                 class.float().flatten(0, 1),
                 best.exp().flatten(0, 1),
+                of_labels.flatten(0, 1),
             ],
             0,
         );
         let row = read_values(row)?;
         correct += row[0];
         loss += row[1];
-        let (class, probability) = row[2..].split_at((row.len() - 2) / 2);
-        classes.extend(class.iter().map(|&class| class as usize));
-        probabilities.extend_from_slice(probability);
+        let images = (row.len() - 2) / 3;
+        classes.extend(row[2..2 + images].iter().map(|&class| class as usize));
+        probabilities.extend_from_slice(&row[2 + images..2 + 2 * images]);
+        losses.extend_from_slice(&row[2 + 2 * images..]);
         Ok(())
     })?;
-    Ok(Predictions { classes, probabilities, evaluation: evaluation(correct, loss, loader) })
+    let evaluation = evaluation(correct, loss, loader);
+    Ok(Predictions { classes, probabilities, losses, evaluation })
 }
 
 fn each_batch(

@@ -24,7 +24,7 @@ const SHORT: [&str; 8] = [
 ];
 
 /// Commands that this test does not run, and why.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 10] = [
     ("cargo test", "this is one of its tests"),
     ("cargo build", "it runs before the tests"),
     ("cargo doc", "CI runs it"),
@@ -34,6 +34,7 @@ const NOT_RUN: [(&str, &str); 9] = [
     ("--features", "a build with other features; CI has one"),
     ("resnet50", "needs torchvision's published weights"),
     ("resume", "`resume.rs` tests interrupted runs"),
+    ("watch", "`watch.rs` tests it"),
 ];
 
 fn root() -> &'static Path {

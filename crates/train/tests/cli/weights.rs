@@ -32,7 +32,15 @@ fn a_run_is_tested_and_exported() {
     let evaluated = json(run(&["evaluate", &path, "--json"]));
     assert_eq!(evaluated["accuracy"], expected["test_accuracy"]);
     assert_eq!(evaluated["loss"], expected["test_loss"]);
-    assert_eq!(evaluated["classes"].as_array().unwrap().len(), 10);
+    let classes = evaluated["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 10);
+    // The classes' losses make up the whole loss.
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let sum = |value: fn(&serde_json::Value) -> f64| classes.iter().map(value).sum::<f64>();
+    let losses = sum(|class| class["loss"].as_f64().unwrap() * class["images"].as_f64().unwrap());
+    let images = sum(|class| class["images"].as_f64().unwrap());
+    let loss = number(&evaluated["loss"]);
+    assert!((losses / images - loss).abs() < 1e-5 * loss, "{losses} of {images}, not {loss}");
 
     // The same weights with PyTorch's names, and back.
     let exported = temp.path().join("weights.safetensors");
