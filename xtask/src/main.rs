@@ -41,8 +41,8 @@ enum Chore {
         #[arg(long, global = true)]
         json: bool,
     },
-    /// Writes the parts of assets that come from the code: the drawings of the networks, and the
-    /// excerpts of the code in the notes.
+    /// Writes the parts of assets that come from the code and from runs: the drawings of the
+    /// networks, and the excerpts and results in the notes.
     Docs,
     /// Feeds damaged files to every reader of untrusted input.
     Fuzz(fuzz::Arguments),

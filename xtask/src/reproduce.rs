@@ -166,8 +166,15 @@ impl Arguments {
     }
 }
 
-/// Writes what a run has found out, without its weights and its single steps.
+/// Writes the config, the environment, the epochs and the result of a run, in place of what is
+/// published of it. An unfinished run does not replace a finished one.
 fn publish(mut files: RunFiles, folder: &Path) -> io::Result<()> {
+    if files.result.is_none() && folder.join(RESULT).exists() {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
     // The path is local to this machine.
     let anonymize = |source: &mut Source| {
         if let Source::FashionMnist(path) = source {
@@ -180,14 +187,19 @@ fn publish(mut files: RunFiles, folder: &Path) -> io::Result<()> {
         anonymize(&mut environment.data_source);
         fs::write(folder.join("environment.json"), json(environment)?)?;
     }
-    let epochs = files.epochs.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-    fs::write(folder.join("metrics.jsonl"), epochs.join("\n") + "\n")?;
+    let mut epochs = String::new();
+    for epoch in &files.epochs {
+        epochs += &(serde_json::to_string(epoch)? + "\n");
+    }
+    fs::write(folder.join("metrics.jsonl"), epochs)?;
     if let Some(result) = &mut files.result {
         anonymize(&mut result.data_source);
-        fs::write(folder.join("result.json"), json(result)?)?;
+        fs::write(folder.join(RESULT), json(result)?)?;
     }
     Ok(())
 }
+
+const RESULT: &str = "result.json";
 
 fn json(value: &impl serde::Serialize) -> io::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
@@ -221,8 +233,38 @@ fn interrupt(child: &mut Child) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::{experiment::SETS, *};
+    use crate::reproduce::results::tests::{environment, epoch, fabricate, result};
+
+    /// Publishes a run of one epoch, finished with this test accuracy or unfinished.
+    pub fn published(runs: &Path, name: &str, accuracy: Option<f64>) {
+        let all = experiments().unwrap();
+        let experiment = all.iter().find(|it| it.name() == name).unwrap();
+        let real = environment("flex", None, Source::FashionMnist("/somewhere".into()));
+        let local = tempfile::tempdir().unwrap();
+        let ended = accuracy.map(|accuracy| result(&real, 1, accuracy));
+        fabricate(local.path(), experiment, &real, &[0.75], ended);
+        let files = RunFiles::read(&local.path().join(name)).unwrap();
+        publish(files, &runs.join(name)).unwrap();
+    }
+
+    #[test]
+    fn what_is_published_of_a_run_is_whole_and_without_paths() {
+        let runs = tempfile::tempdir().unwrap();
+        let read = || RunFiles::read(&runs.path().join("d2l-nin")).unwrap();
+        published(runs.path(), "d2l-nin", None);
+        assert!(read().result.is_none());
+        published(runs.path(), "d2l-nin", Some(0.8));
+        published(runs.path(), "d2l-nin", None);
+        let files = read();
+        assert_eq!(files.result.unwrap().test_accuracy, Some(0.8), "the finished run stays");
+        assert_eq!(files.epochs, [epoch(1, 0.75)]);
+        for entry in fs::read_dir(runs.path().join("d2l-nin")).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(!fs::read_to_string(&path).unwrap().contains("/somewhere"), "{path:?}");
+        }
+    }
 
     /// The expected multiply-adds come from PyTorch, in `crates/models/tests/reference.json`.
     #[test]

@@ -113,6 +113,14 @@ pub struct BackwardOptions {
     pub residual: bool,
 }
 
+impl BackwardOptions {
+    /// Whether the input's gradient needs sums over the channels. Constant statistics have no
+    /// gradient: then it does not, even if the parameters' gradients do.
+    pub fn input_needs_sums(&self) -> bool {
+        self.input && self.batch_statistics
+    }
+}
+
 /// A gradient, if it is wanted.
 #[derive(Debug, ExtensionType)]
 #[extension_type(fusion: cfg(feature = "_cube"))]

@@ -59,8 +59,9 @@ pub trait ConvNet: LayerNames {
         self.valid()
     }
 
-    /// Returns the layers, with their outputs, parameters and multiply-adds, for an image of
-    /// `[channels, height, width]`. Nothing is computed, and no weights are initialized.
+    /// Returns the layers, with their outputs, parameters and multiply-adds, and the blocks that they
+    /// are part of, for an image of `[channels, height, width]`. Nothing is computed, and no weights
+    /// are initialized.
     ///
     /// # Errors
     ///
@@ -82,8 +83,8 @@ pub trait ConvNet: LayerNames {
 
     /// Returns the number of trainable parameters, as papers count them.
     ///
-    /// Unlike [`Module::num_params`](burn::module::Module::num_params), it does not count the running means and variances, which have
-    /// no gradient.
+    /// Unlike [`Module::num_params`](burn::module::Module::num_params), it does not count the running
+    /// means and variances, which have no gradient.
     fn parameters(&self) -> usize {
         let all = weights::parameters(self).into_iter();
         all.filter(|parameter| !parameter.is_running()).map(|parameter| parameter.values()).sum()

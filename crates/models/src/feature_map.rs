@@ -19,7 +19,7 @@ use burn::{
 
 use crate::{
     Kernels,
-    summary::{Block, Layer, Source},
+    summary::{Block, Layer, LayerKind, Source},
 };
 
 /// A feature map: a tensor `[batch, channels, height, width]`, or an [`Outline`] of one. Its methods
@@ -224,7 +224,7 @@ impl Outline {
     /// Adds a layer with an output of this shape.
     fn through(
         self,
-        kind: String,
+        kind: LayerKind,
         shape: Vec<usize>,
         weight: Option<ParamId>,
         [parameters, macs]: [usize; 2],
@@ -248,7 +248,7 @@ impl Outline {
         Self { shape, from, ..self }
     }
 
-    /// Changes the last layer.
+    /// Changes the layer that this outline comes from.
     fn change(self, change: impl FnOnce(&mut Layer)) -> Self {
         if let Source::Layer(index) = self.from {
             change(&mut self.list.borrow_mut().layers[index].layer);
@@ -256,7 +256,7 @@ impl Outline {
         self
     }
 
-    /// Notes what follows the last layer.
+    /// Sets what follows the layer that this outline comes from.
     fn followed_by(self, residual: Option<Self>, relu: bool) -> Self {
         self.change(|layer| {
             layer.residual = residual.map(|residual| residual.from);
@@ -267,13 +267,12 @@ impl Outline {
     fn through_norm(self, norm: &BatchNorm) -> Self {
         let parameters = 2 * norm.gamma.lazy_shape().num_elements();
         let shape = self.shape.clone();
-        self.through("batch norm".to_owned(), shape, Some(norm.gamma.id), [parameters, 0])
+        self.through(LayerKind::BatchNorm, shape, Some(norm.gamma.id), [parameters, 0])
     }
 
-    fn through_pool(self, kind: &str, window: Window) -> Self {
-        let [height, width] = window.size;
+    fn through_pool(self, kind: fn([usize; 2]) -> LayerKind, window: Window) -> Self {
         let shape = self.slide(self.shape[0], window);
-        self.through(format!("{kind} {height}x{width}"), shape, None, [0, 0])
+        self.through(kind(window.size), shape, None, [0, 0])
             .change(|layer| layer.stride = window.stride[0])
     }
 
@@ -326,9 +325,14 @@ impl FeatureMap for Outline {
         let parameters = weight.lazy_shape().num_elements()
             + bias.as_ref().map_or(0, |bias| bias.lazy_shape().num_elements());
         let macs = shape.iter().product::<usize>() * inputs * height * width;
-        self.through(format!("conv {height}x{width}"), shape, Some(weight.id), [parameters, macs])
-            .change(|layer| layer.stride = stride[0])
-            .followed_by(residual, relu)
+        self.through(
+            LayerKind::Convolution([height, width]),
+            shape,
+            Some(weight.id),
+            [parameters, macs],
+        )
+        .change(|layer| layer.stride = stride[0])
+        .followed_by(residual, relu)
     }
 
     fn normalize(self, norm: &BatchNorm, residual: Option<Self>, relu: bool) -> Self {
@@ -338,19 +342,19 @@ impl FeatureMap for Outline {
     fn max_pool2d(self, pool: &MaxPool2d, _: Kernels) -> Self {
         let MaxPool2d { kernel_size, stride, padding, ceil_mode, .. } = pool;
         let window = Window { size: *kernel_size, stride: *stride, padding, ceil: *ceil_mode };
-        self.through_pool("max pool", window)
+        self.through_pool(LayerKind::MaxPool, window)
     }
 
     fn avg_pool2d(self, pool: &AvgPool2d, _: Kernels) -> Self {
         let AvgPool2d { kernel_size, stride, padding, ceil_mode, .. } = pool;
         let window = Window { size: *kernel_size, stride: *stride, padding, ceil: *ceil_mode };
-        self.through_pool("average pool", window)
+        self.through_pool(LayerKind::AveragePool, window)
     }
 
     fn adaptive_avg_pool2d(self, pool: &AdaptiveAvgPool2d, _: Kernels) -> Self {
         let [height, width] = pool.output_size;
         let shape = vec![self.shape[0], height, width];
-        self.through(format!("average to {height}x{width}"), shape, None, [0, 0])
+        self.through(LayerKind::AverageTo([height, width]), shape, None, [0, 0])
     }
 
     fn sigmoid(self, _: Kernels) -> Self {
@@ -372,7 +376,7 @@ impl FeatureMap for Outline {
         let inputs = maps.iter().map(|map| map.from).collect();
         maps[0]
             .clone()
-            .through("concatenate".to_owned(), shape, None, [0, 0])
+            .through(LayerKind::Concatenate, shape, None, [0, 0])
             .change(|layer| layer.inputs = inputs)
     }
 
@@ -381,13 +385,14 @@ impl FeatureMap for Outline {
     }
 
     fn block(self, name: &'static str, layers: impl FnOnce(Self) -> Self) -> Self {
-        let list = self.list.clone();
-        let parent = list.borrow().block;
-        list.borrow_mut().blocks.push(Block { name, parent });
-        let block = list.borrow().blocks.len() - 1;
-        list.borrow_mut().block = Some(block);
+        let shared = self.list.clone();
+        let mut list = shared.borrow_mut();
+        let parent = list.block;
+        list.blocks.push(Block { name, parent });
+        list.block = Some(list.blocks.len() - 1);
+        drop(list);
         let output = layers(self);
-        list.borrow_mut().block = parent;
+        shared.borrow_mut().block = parent;
         output
     }
 }
@@ -399,7 +404,7 @@ impl FeatureVector for Outline {
         let parameters =
             inputs * outputs + bias.as_ref().map_or(0, |bias| bias.lazy_shape().num_elements());
         let (shape, macs) = (vec![outputs], inputs * outputs);
-        self.through("linear".to_owned(), shape, Some(weight.id), [parameters, macs])
+        self.through(LayerKind::Linear, shape, Some(weight.id), [parameters, macs])
     }
 
     fn batch_norm(self, norm: &BatchNorm) -> Self {

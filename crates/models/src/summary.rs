@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The layers of a network, for one image; `Display` formats them as a table. Activations, dropout
-/// and sums are not listed.
+/// The layers of a network, for one image; `Display` formats them as a table. An activation and a
+/// sum belong to the layer before them; dropout is not listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// `[channels, height, width]` of the image.
@@ -19,8 +19,8 @@ pub struct Summary {
 pub struct Layer {
     /// Its name in torchvision; empty if it has no weights.
     pub name: String,
-    /// Its kind: `conv 3x3`, `batch norm`, `linear`, `max pool 3x3`, `concatenate` ...
-    pub kind: String,
+    /// What it is.
+    pub kind: LayerKind,
     /// The shape of its output: `[channels, height, width]`, or `[features]`.
     pub output: Vec<usize>,
     /// The number of its trainable parameters.
@@ -37,6 +37,25 @@ pub struct Layer {
     pub activation: Option<&'static str>,
     /// The innermost block that it is part of: an index in [`Summary::blocks`].
     pub block: Option<usize>,
+}
+
+/// What a layer is; sizes are `[height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// A convolution with this window.
+    Convolution([usize; 2]),
+    /// Batch normalization.
+    BatchNorm,
+    /// A fully connected layer.
+    Linear,
+    /// Max pooling with this window.
+    MaxPool([usize; 2]),
+    /// Average pooling with this window.
+    AveragePool([usize; 2]),
+    /// Average pooling to an output of this size.
+    AverageTo([usize; 2]),
+    /// The channels of several feature maps, one after the other.
+    Concatenate,
 }
 
 /// Where a feature map comes from.
@@ -69,12 +88,28 @@ impl Summary {
     }
 
     /// Returns the size in bytes of the outputs of the layers for a batch, concatenations included,
-    /// in f32. Training keeps
-    /// about this much memory for the backward pass, in addition to weights and workspace.
+    /// in f32. Training keeps about this much memory for the backward pass, in addition to weights
+    /// and workspace.
     pub fn activation_bytes(&self, batch: usize) -> u64 {
         let values: usize =
             self.layers.iter().map(|layer| layer.output.iter().product::<usize>()).sum();
         (4 * batch as u64).saturating_mul(values as u64)
+    }
+}
+
+impl fmt::Display for LayerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, size) = match self {
+            Self::Convolution(window) => ("conv ", Some(window)),
+            Self::BatchNorm => ("batch norm", None),
+            Self::Linear => ("linear", None),
+            Self::MaxPool(window) => ("max pool ", Some(window)),
+            Self::AveragePool(window) => ("average pool ", Some(window)),
+            Self::AverageTo(size) => ("average to ", Some(size)),
+            Self::Concatenate => ("concatenate", None),
+        };
+        let size = size.map(|[height, width]| format!("{height}x{width}"));
+        f.pad(&format!("{name}{}", size.unwrap_or_default()))
     }
 }
 
@@ -93,7 +128,13 @@ impl fmt::Display for Summary {
         for layer in &self.layers {
             let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
             let [parameters, macs] = [number(layer.parameters as u64), number(layer.macs)];
-            row(&layer.name, &layer.kind, &dimensions(&layer.output), &parameters, &macs)?;
+            row(
+                &layer.name,
+                &layer.kind.to_string(),
+                &dimensions(&layer.output),
+                &parameters,
+                &macs,
+            )?;
         }
         row("total", "", "", &self.parameters().to_string(), &self.macs().to_string())
     }

@@ -18,6 +18,7 @@ use burn::{
 
 use crate::{
     Architecture, ConvNet, Kernels, LeNetConfig, Network, NetworkConfig, Preset,
+    summary::{LayerKind, Source},
     weights::{Walk, pytorch_name},
 };
 
@@ -154,7 +155,7 @@ fn batch_normalization_is_where_it_is_said_to_be() {
     for (architecture, preset) in all() {
         let network = architecture.config(preset).unwrap().init(&Device::flex());
         let summary = network.summary(architecture.image(preset).unwrap()).unwrap();
-        let found = summary.layers.iter().any(|layer| layer.kind == "batch norm");
+        let found = summary.layers.iter().any(|layer| layer.kind == LayerKind::BatchNorm);
         assert_eq!(found, network.has_batch_norm(), "{architecture} ({preset})");
     }
 }
@@ -266,7 +267,7 @@ fn a_network_prepared_for_prediction_predicts_the_same() {
         let image = architecture.image(preset).unwrap();
         let norms = |network: &Network| {
             let layers = network.summary(image).unwrap().layers;
-            layers.iter().filter(|layer| layer.kind == "batch norm").count()
+            layers.iter().filter(|layer| layer.kind == LayerKind::BatchNorm).count()
         };
         // Normalizations before a convolution are not folded.
         let left = match architecture {
@@ -317,4 +318,53 @@ fn without_dropout(config: NetworkConfig) -> NetworkConfig {
     let mut value = serde_json::to_value(&config).unwrap();
     clear(&mut value);
     serde_json::from_value(value).unwrap()
+}
+
+/// What a drawing needs: each layer reads earlier ones, shapes fit where maps are added or
+/// concatenated, and the layers of a block are neighbors.
+#[test]
+fn a_summary_says_what_each_layer_reads() {
+    for (architecture, preset) in all() {
+        let network = architecture.config(preset).unwrap().init(&Device::flex());
+        let image = architecture.image(preset).unwrap();
+        let summary = network.summary(image).unwrap();
+        let name = format!("{architecture} {preset}");
+        let mut readers = vec![0; summary.layers.len()];
+        for (index, layer) in summary.layers.iter().enumerate() {
+            let shape = |source: &Source| match source {
+                Source::Image => image.to_vec(),
+                Source::Layer(before) => {
+                    assert!(*before < index, "{name}");
+                    summary.layers[*before].output.clone()
+                }
+            };
+            for source in layer.inputs.iter().chain(&layer.residual) {
+                if let Source::Layer(before) = source {
+                    readers[*before] += 1;
+                }
+            }
+            if let Some(residual) = &layer.residual {
+                assert_eq!(shape(residual), layer.output, "{name}");
+            }
+            let channels: usize = layer.inputs.iter().map(|input| shape(input)[0]).sum();
+            match layer.kind {
+                LayerKind::Concatenate => assert_eq!(channels, layer.output[0], "{name}"),
+                _ => assert_eq!(layer.inputs.len(), 1, "{name}"),
+            }
+        }
+        // All but the last are read.
+        assert_eq!(readers.iter().filter(|&&readers| readers == 0).count(), 1, "{name}");
+        assert_eq!(readers.last(), Some(&0), "{name}");
+
+        for (index, block) in summary.blocks.iter().enumerate() {
+            assert!(block.parent.is_none_or(|parent| parent < index), "{name}");
+            let is_in = |layer: &crate::summary::Layer| {
+                let ancestors = std::iter::successors(layer.block, |&it| summary.blocks[it].parent);
+                ancestors.into_iter().any(|it| it == index)
+            };
+            let first = summary.layers.iter().position(is_in).unwrap();
+            let last = summary.layers.iter().rposition(is_in).unwrap();
+            assert!(summary.layers[first..=last].iter().all(is_in), "{name}: {}", block.name);
+        }
+    }
 }

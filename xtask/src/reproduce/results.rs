@@ -211,7 +211,7 @@ fn draw(
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::fs;
 
     use train::{
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::reproduce::experiment::experiments;
 
-    fn epoch(epoch: usize, validation_accuracy: f64) -> Epoch {
+    pub fn epoch(epoch: usize, validation_accuracy: f64) -> Epoch {
         Epoch {
             epoch,
             step: 430 * epoch,
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    fn environment(device: &str, model: Option<&str>, data_source: Source) -> Environment {
+    pub fn environment(device: &str, model: Option<&str>, data_source: Source) -> Environment {
         Environment {
             train: "0.1.0".to_owned(),
             burn: "0.22.1".to_owned(),
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    fn result(environment: &Environment, epochs: usize, test_accuracy: f64) -> RunResult {
+    pub fn result(environment: &Environment, epochs: usize, test_accuracy: f64) -> RunResult {
         RunResult {
             network: "lenet_bn".to_owned(),
             preset: "d2l".to_owned(),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     /// Writes a folder like that of a `train` run with this config.
-    fn fabricate(
+    pub fn fabricate(
         runs: &Path,
         experiment: &Experiment,
         environment: &Environment,

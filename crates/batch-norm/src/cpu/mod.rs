@@ -106,7 +106,7 @@ fn normalize_as<E: Storage, const RELU: bool, const ADD: bool>(
         scale: parameters.gamma[channel] * E::Sum::from_f64(inverse_std(moments, epsilon)),
         shift: parameters.beta[channel],
     };
-    let plan = Plan::with_sums(shape, size_of::<E>(), rayon::current_num_threads());
+    let plan = Plan::reading_twice(shape, size_of::<E>(), rayon::current_num_threads());
     log::debug!("forward of {shape}: {plan}");
     match plan {
         Plan::Table(table) => {
@@ -152,7 +152,7 @@ fn scale_and_shift_as<E: Storage, const RELU: bool, const ADD: bool>(
         shift: factors.beta[channel],
     };
     let affine: Vec<_> = (0..shape.channels).map(affine).collect();
-    let plan = Plan::without_sums(shape);
+    let plan = Plan::reading_once(shape);
     log::debug!("prediction of {shape}: {plan}");
     match plan {
         Plan::Table(table) => {
@@ -234,13 +234,13 @@ fn normalize_backward_as<E: Storage, const RELU: bool, const ADD: bool>(
     };
     let tensors = Tensors { input, residual, gradient, residual_grad };
     let wanted = Wanted {
-        sums: options.parameters || (options.batch_statistics && options.input),
+        sums: options.parameters || options.input_needs_sums(),
         gradients: options.input || options.residual,
     };
     let plan = if wanted.sums && wanted.gradients {
-        Plan::with_sums(shape, 2 * size_of::<E>(), rayon::current_num_threads())
+        Plan::reading_twice(shape, 2 * size_of::<E>(), rayon::current_num_threads())
     } else {
-        Plan::without_sums(shape)
+        Plan::reading_once(shape)
     };
     log::debug!("backward of {shape}: {plan}");
     match plan {

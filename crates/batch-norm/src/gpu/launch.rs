@@ -221,16 +221,13 @@ impl Pass {
             None => self.log("backward", &WITHOUT_SUMS),
         }
         let sums = plan.map(|_| Rows::new(&self.input, sum::COUNT));
-        // Constant statistics have no gradient: x's gradient needs no sums, even if the parameters'
-        // gradients do.
-        let sums_of_x = sums.as_ref().filter(|_| options.batch_statistics && options.input);
+        let sums_of_x = sums.as_ref().filter(|_| options.input_needs_sums());
         let input_grad = options.input.then(|| self.like_input());
         let residual_grad = residual_wanted.then(|| self.like_input());
 
-        if let (Some(Plan::AtOnce { channels, kept }), Some(sums), Some(input_grad)) =
-            (plan, &sums, &input_grad)
-        {
-            unsafe {
+        match plan.zip(sums.as_ref()) {
+            Some((Plan::AtOnce { channels, kept }, sums)) => unsafe {
+                let input_grad = input_grad.as_ref().expect("this plan is for x's gradient");
                 backward::backward_at_once::launch_unchecked(
                     &self.client,
                     channels.count(&self.client),
@@ -253,23 +250,26 @@ impl Pass {
                     channels.cube,
                     self.dtype,
                 );
+            },
+            Some((Plan::Split { parts, merge }, sums)) => {
+                self.add_up([parts, merge], &output_grad, &packed, &residual_grad, sums);
+                if options.input {
+                    // If g has been written, it is read again instead of being recomputed.
+                    let g = match &residual_grad {
+                        Some(written) => {
+                            self.residual = None;
+                            self.has_relu = false;
+                            written
+                        }
+                        None => &output_grad,
+                    };
+                    self.differentiate(g, &packed, sums_of_x, &input_grad, &None);
+                }
             }
-        } else if let (Some(Plan::Split { parts, merge }), Some(sums)) = (plan, &sums) {
-            self.add_up([parts, merge], &output_grad, &packed, &residual_grad, sums);
-            if options.input {
-                // If g has been written, it is read again instead of being recomputed.
-                let g = match &residual_grad {
-                    Some(written) => {
-                        self.residual = None;
-                        self.has_relu = false;
-                        written
-                    }
-                    None => &output_grad,
-                };
-                self.differentiate(g, &packed, sums_of_x, &input_grad, &None);
+            None if options.input || residual_wanted => {
+                self.differentiate(&output_grad, &packed, None, &input_grad, &residual_grad);
             }
-        } else if options.input || residual_wanted {
-            self.differentiate(&output_grad, &packed, None, &input_grad, &residual_grad);
+            None => {}
         }
 
         let parameter = |row: usize| match &sums {

@@ -209,7 +209,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// The forward pass in training. A residual is one more buffer to bind.
+    /// The forward pass in training.
     pub fn forward(of: &Vectors, has_residual: bool, abilities: Abilities) -> Self {
         // If a kernel may bind only as many buffers as WebGPU guarantees, a residual is one too
         // many.
@@ -220,10 +220,8 @@ impl Plan {
 
     /// The backward pass; `None` if it needs no sums.
     pub fn backward(of: &Vectors, wanted: BackwardOptions, abilities: Abilities) -> Option<Self> {
-        // Constant statistics have no gradient: then x's gradient needs no sums.
-        let input_needs_sums = wanted.input && wanted.batch_statistics;
-        let at_once = if input_needs_sums { Self::at_once(of, 2, abilities) } else { None };
-        let needs_sums = input_needs_sums || wanted.parameters;
+        let at_once = Self::at_once(of, 2, abilities).filter(|_| wanted.input_needs_sums());
+        let needs_sums = wanted.input_needs_sums() || wanted.parameters;
         at_once.or_else(|| needs_sums.then(|| Self::split(of, abilities)))
     }
 
@@ -244,10 +242,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::AtOnce { channels, .. } => {
-                write!(f, "one kernel, {channels}, a channel in shared memory")
+                write!(f, "one kernel, {channels}, its channels in shared memory")
             }
             Self::Split { parts, merge } => {
-                write!(f, "sums by {parts}, merged by {merge}, then every value by itself")
+                write!(f, "sums by {parts}, merged by {merge}")
             }
         }
     }
@@ -365,7 +363,8 @@ impl Division {
 impl fmt::Display for Division {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Cube { groups, units, .. } = self.cube;
-        write!(f, "{} workgroups of {}", self.cubes(), groups * units)
+        let plural = if self.cubes() == 1 { "" } else { "s" };
+        write!(f, "{} workgroup{plural} of {}", self.cubes(), groups * units)
     }
 }
 
@@ -454,10 +453,12 @@ mod tests {
         assert_eq!(backward(&small, BackwardOptions { parameters: false, ..frozen }), None);
 
         let plan = backward(&large, all).unwrap();
-        assert_eq!(
-            plan.to_string(),
-            "sums by 108 workgroups of 256, merged by 1 workgroups of 256, then every value by itself"
-        );
+        let expected = "sums by 108 workgroups of 256, merged by 1 workgroup of 256";
+        assert_eq!(plan.to_string(), expected);
+        let parameters_only = BackwardOptions { input: false, ..all };
+        assert!(backward(&small, parameters_only).is_some_and(|plan| !at_once(plan)));
+        // Channels last: a cube keeps several channels.
+        assert!(at_once(Plan::forward(&vectors(true, 256, 120, 1), false, DESKTOP)));
     }
 
     #[test]

@@ -45,12 +45,8 @@ pub fn forward(
     let taps = geometry.taps();
     let weights = Weights { values: weight, n: geometry.inputs * taps, k: taps, tap: 1 };
     let problem = gather::Problem::forward(geometry);
-    if problem.is_empty() {
-        return Vec::new();
-    }
-    let plan = Plan::forward(geometry, &input, winograd, isa);
-    log::debug!("output of {geometry}: {plan}");
-    on_pool(geometry.elements(), || gather(geometry, problem, plan, input, weights, finish))
+    let of_winograd = winograd.then(|| winograd::Problem::forward(geometry)).flatten();
+    gather("output", geometry, problem, of_winograd, input, weights, finish, isa)
 }
 
 /// The gradient of the input `[batch, height, width, inputs]`, given the gradient of the output.
@@ -64,30 +60,34 @@ pub fn input_gradient(
     let taps = geometry.taps();
     let weights = Weights { values: weight, n: taps, k: geometry.inputs * taps, tap: 1 };
     let problem = gather::Problem::backward(geometry);
-    if problem.is_empty() {
-        return Vec::new();
-    }
-    let plan = Plan::backward(geometry, &gradient, winograd, isa);
-    log::debug!("input gradient of {geometry}: {plan}");
+    let of_winograd = winograd.then(|| winograd::Problem::backward(geometry)).flatten();
     let finish = Finished::default();
-    on_pool(geometry.elements(), || gather(geometry, problem, plan, gradient, weights, finish))
+    gather("input gradient", geometry, problem, of_winograd, gradient, weights, finish, isa)
 }
 
+#[expect(clippy::too_many_arguments)]
 fn gather(
+    what: &str,
     geometry: &Geometry,
     problem: gather::Problem,
-    plan: Plan,
+    of_winograd: Option<winograd::Problem>,
     source: Source,
     weights: Weights,
     finish: Finished,
+    isa: Isa,
 ) -> Vec<f32> {
-    let depth = problem.depth;
+    let (depth, length) = (problem.depth, problem.values());
+    if length == 0 {
+        return Vec::new();
+    }
     // The window is flipped if the source is the output's gradient.
     let taps = problem.taps(geometry.kernel[1]);
+    let plan = Plan::new(problem, of_winograd, &source, isa);
+    log::debug!("{what} of {geometry}: {plan}");
     let (panels, isa) = plan.panels();
     let bias = finish.bias.map(|bias| panels::pad(bias, panels));
     let finish = Finished { bias: bias.as_deref(), ..finish };
-    filled(problem.len(), |target| match plan {
+    let compute = |target: &mut [MaybeUninit<f32>]| match &plan {
         Plan::Winograd(plan) => {
             with_scratch(winograd::weights_len(panels, depth), |transformed| {
                 with_scratch(panels.len(taps.len() * depth), |packed| {
@@ -101,7 +101,8 @@ fn gather(
             panels::pack(weights, &taps, depth, panels, packed);
             plan.run(source, packed, target, finish);
         }),
-    })
+    };
+    on_pool(geometry.elements(), || filled(length, compute))
 }
 
 /// The gradient of the weights `[outputs, inputs, height, width]` and, if wanted, of the bias.

@@ -20,19 +20,9 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// The plan for the output.
-    pub fn forward(geometry: &Geometry, input: &Source, winograd: bool, isa: Isa) -> Self {
-        let of_winograd = winograd::Problem::forward(geometry).filter(|_| winograd);
-        Self::new(gather::Problem::forward(geometry), of_winograd, input, isa)
-    }
-
-    /// The plan for the gradient of the input, given the gradient of the output.
-    pub fn backward(geometry: &Geometry, gradient: &Source, winograd: bool, isa: Isa) -> Self {
-        let of_winograd = winograd::Problem::backward(geometry).filter(|_| winograd);
-        Self::new(gather::Problem::backward(geometry), of_winograd, gradient, isa)
-    }
-
-    fn new(
+    /// The plan for a problem and, if it may be computed by Winograd's algorithm, for the same
+    /// problem in its terms.
+    pub fn new(
         direct: gather::Problem,
         winograd: Option<winograd::Problem>,
         source: &Source,
@@ -44,7 +34,7 @@ impl Plan {
         }
     }
 
-    /// How the weights are packed.
+    /// How the weights are packed, and for which instructions.
     pub fn panels(&self) -> (Panels, Isa) {
         match self {
             Self::Winograd(plan) => plan.panels(),
@@ -55,12 +45,9 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let (_, isa) = self.panels();
         match self {
-            Self::Winograd(plan) => write!(f, "Winograd, {} tasks, {isa}", plan.tasks()),
-            Self::Direct(plan) => {
-                write!(f, "direct {}, {} tasks, {isa}", plan.along(), plan.tasks())
-            }
+            Self::Winograd(plan) => write!(f, "Winograd, {plan}"),
+            Self::Direct(plan) => write!(f, "direct, {plan}"),
         }
     }
 }
@@ -88,8 +75,8 @@ impl WeightPlan {
 impl fmt::Display for WeightPlan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Winograd(plan) => write!(f, "Winograd, {} tasks", plan.tasks()),
-            Self::Direct(plan) => write!(f, "direct {}, {} tasks", plan.rows(), plan.tasks()),
+            Self::Winograd(plan) => write!(f, "Winograd, {plan}"),
+            Self::Direct(plan) => write!(f, "direct, {plan}"),
         }
     }
 }
@@ -98,7 +85,7 @@ impl fmt::Display for WeightPlan {
 mod tests {
     use super::*;
 
-    /// The table of the crate's documentation, "Which kernel runs when".
+    /// The rows of the table in the crate's documentation, "Which kernel runs when".
     #[test]
     fn the_algorithm_depends_on_the_layer() {
         let layer = |[inputs, outputs]: [usize; 2], size: usize, kernel: usize, stride: usize| {
@@ -116,25 +103,42 @@ mod tests {
             }
         };
         let isa = Isa::Portable;
-        for (geometry, output, weights) in [
+        let mut wrong = Vec::new();
+        for (geometry, expected) in [
             // ResNet's stem, a layer of each stage, a shortcut.
-            (layer([1, 64], 96, 7, 2), "direct along lines", "direct by lines of the window"),
-            (layer([64, 64], 24, 3, 1), "Winograd", "Winograd"),
-            (layer([512, 512], 3, 3, 1), "direct along the batch", "direct by channels"),
-            (layer([64, 128], 24, 1, 2), "direct along lines", "direct by channels"),
-            // LeNet, an inception block's 1 x 1, few channels.
-            (layer([6, 16], 14, 5, 1), "direct along lines", "direct by channels"),
-            (layer([192, 64], 12, 1, 1), "direct along one long line", "direct by channels"),
-            (layer([8, 8], 24, 3, 1), "direct along lines", "direct by channels"),
+            (layer([1, 64], 96, 7, 2), ["direct, lines", "direct, phases", "direct, window lines"]),
+            (layer([64, 64], 24, 3, 1), ["Winograd", "Winograd", "Winograd"]),
+            (layer([512, 512], 3, 3, 1), ["direct, images", "direct, images", "direct, channels"]),
+            (layer([64, 128], 24, 1, 2), ["direct, lines", "direct, phases", "direct, channels"]),
+            // A 1 x 1 layer of an inception block; few channels.
+            (
+                layer([192, 64], 12, 1, 1),
+                ["direct, one line", "direct, one line", "direct, channels"],
+            ),
+            (layer([8, 8], 24, 3, 1), ["direct, lines", "direct, lines", "direct, channels"]),
         ] {
-            let [height, width] = geometry.size;
-            let input = Source::channels_last(&[], [geometry.inputs, height, width]);
-            let plan = Plan::forward(&geometry, &input, true, isa).to_string();
-            assert!(plan.starts_with(output), "{plan}: {geometry:?}");
-            let plan = WeightPlan::new(&geometry, true, isa).to_string();
-            assert!(plan.starts_with(weights), "{plan}: {geometry:?}");
-            let plan = Plan::forward(&geometry, &input, false, isa).to_string();
-            assert!(plan.starts_with("direct"), "{plan}: {geometry:?}");
+            let Geometry { inputs, outputs, size, output, .. } = geometry;
+            let input = Source::channels_last(&[], [inputs, size[0], size[1]]);
+            let gradient = Source::channels_last(&[], [outputs, output[0], output[1]]);
+            let forward = gather::Problem::forward(&geometry);
+            let backward = gather::Problem::backward(&geometry);
+            let of_output = winograd::Problem::forward(&geometry);
+            let of_input = winograd::Problem::backward(&geometry);
+            let plans = [
+                Plan::new(forward.clone(), of_output, &input, isa).to_string(),
+                Plan::new(backward, of_input, &gradient, isa).to_string(),
+                WeightPlan::new(&geometry, true, isa).to_string(),
+            ];
+            if !plans.iter().zip(expected).all(|(plan, expected)| plan.starts_with(expected)) {
+                wrong.push(format!("{geometry}: {plans:?}"));
+            }
+            // Without Winograd's algorithm, all are direct.
+            let plans = [
+                Plan::new(forward, None, &input, isa).to_string(),
+                WeightPlan::new(&geometry, false, isa).to_string(),
+            ];
+            assert!(plans.iter().all(|plan| plan.starts_with("direct")), "{plans:?}");
         }
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

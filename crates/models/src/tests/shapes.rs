@@ -6,6 +6,7 @@ use crate::summary::Layer;
 /// Whether this layer of the network's summary is the last of a stage.
 fn ends_a_stage(network: &Network, layers: &[Layer], index: usize) -> bool {
     let Layer { name, kind, output, .. } = &layers[index];
+    let kind = kind.to_string();
     let is = |what| kind.starts_with(what);
     let next = layers.get(index + 1).map_or("", |layer| &layer.name);
     let part = |name: &str| name.split('.').next().unwrap_or_default().to_owned();

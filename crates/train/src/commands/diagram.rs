@@ -1,11 +1,11 @@
 //! The command `diagram`: draws a network.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::summary::NetworkArgs;
-use crate::{Error, output::say};
+use super::values::NetworkArgs;
+use crate::{Error, output::say, run::folder::write_whole};
 
 /// Which network to draw, and where to.
 #[derive(Debug, Args)]
@@ -24,8 +24,7 @@ pub(crate) fn diagram(args: &DiagramArgs) -> Result<(), Error> {
     let network = args.network.network;
     let drawing = crate::diagram::diagram(&format!("{network} ({preset})"), &summary);
     let path = args.output.clone().unwrap_or_else(|| format!("{network}.svg").into());
-    fs::write(&path, drawing)
-        .map_err(|error| Error::Usage(format!("cannot write {}: {error}", path.display())))?;
+    write_whole(&path, drawing.as_bytes())?;
     say(format_args!("{}", path.display()));
     Ok(())
 }

@@ -2,19 +2,24 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::graph::{Kind, Node};
+use super::{
+    capitalized,
+    graph::{Kind, Node},
+};
 use crate::format::grouped;
 
-/// All coordinates are in pixels. The width fits a phone.
-pub const WIDTH: i32 = 420;
-const MARGIN: i32 = 14;
+/// The width of a drawing in pixels, as all numbers here: a phone shows it almost unscaled.
+pub const WIDTH: i32 = 400;
+const MARGIN: i32 = 10;
 
-/// The boxes of the column, and where the texts beside them are.
-const BOX: i32 = 230;
-const SHAPE: i32 = MARGIN + BOX + 12;
+/// The width of a row's box.
+const ROW: i32 = 216;
+/// Where a row's output shape starts.
+const OUTPUT: i32 = MARGIN + ROW + 10;
+/// The space between two rows, which has an arrow.
 const GAP: i32 = 16;
 
-/// The frame of an opened block.
+/// The left and the right edge of an opened block's frame.
 pub const FRAME: [i32; 2] = [MARGIN, WIDTH - MARGIN];
 
 /// A row of the column.
@@ -22,8 +27,11 @@ pub const FRAME: [i32; 2] = [MARGIN, WIDTH - MARGIN];
 pub struct Row {
     /// `None` for a block.
     pub kind: Option<Kind>,
+    /// The first line of its box.
     pub name: String,
+    /// The second line, or nothing.
     pub note: String,
+    /// The shape of its output.
     pub output: Vec<usize>,
     pub parameters: usize,
     /// How many neighboring blocks it stands for.
@@ -32,13 +40,9 @@ pub struct Row {
 
 impl Row {
     pub fn of_node(node: &Node) -> Self {
-        let name = match (node.kind, &node.size[..]) {
-            (_, "") => node.name.clone(),
-            (_, size) => format!("{}, {size}", node.name),
-        };
         Self {
             kind: Some(node.kind),
-            name,
+            name: titled(node),
             note: node.after.clone(),
             output: node.output.clone(),
             parameters: node.parameters,
@@ -51,7 +55,14 @@ impl Row {
         self.kind.is_none()
             && other.kind.is_none()
             && (&self.name, &self.note, &self.output) == (&other.name, &other.note, &other.output)
+            && self.parameters == self.times * other.parameters
     }
+}
+
+/// A box's title and size, such as `conv 3 × 3, 64, stride 2`.
+pub fn titled(node: &Node) -> String {
+    let comma = if node.size.is_empty() { "" } else { ", " };
+    format!("{}{comma}{}", node.title(), node.size)
 }
 
 /// `64 × 24 × 24`.
@@ -71,47 +82,51 @@ impl Canvas {
         Self { y: 0, parts: Vec::new() }
     }
 
+    /// The drawing's title.
     pub fn heading(&mut self, text: &str) {
         self.y += 30;
         self.text([MARGIN, self.y], "heading", text);
     }
 
+    /// A line below the title.
     pub fn note(&mut self, text: &str) {
         self.y += 19;
         self.text([MARGIN, self.y], "note", text);
     }
 
-    /// The headings of the columns, and the image.
-    pub fn columns(&mut self, image: &[usize]) {
+    /// The head of the column: what is beside the rows, and the image.
+    pub fn column(&mut self, image: &[usize]) {
         self.y += 30;
-        self.text([SHAPE, self.y], "note", "output");
+        self.text([OUTPUT, self.y], "note", "output");
         self.text([FRAME[1], self.y], "note end", "parameters");
         self.y += 20;
-        self.text([MARGIN + BOX / 2, self.y], "label middle", "image");
-        self.text([SHAPE, self.y], "label", &shape(image));
+        self.text([MARGIN + ROW / 2, self.y], "label middle", "image");
+        self.text([OUTPUT, self.y], "label", &shape(image));
         self.y += 6;
     }
 
+    /// A layer or a block, below the one before.
     pub fn row(&mut self, row: &Row) {
         let height = if row.note.is_empty() { 28 } else { 42 };
         let top = self.y + GAP;
-        let middle = MARGIN + BOX / 2;
+        let middle = MARGIN + ROW / 2;
         self.arrow(&[[middle, self.y], [middle, top]]);
         let class = row.kind.map_or("block", class);
         if row.times > 1 {
-            self.rect([MARGIN + 4, top + 4], [BOX, height], class);
+            self.rect([MARGIN + 4, top + 4], [ROW, height], class);
         }
-        self.rect([MARGIN, top], [BOX, height], class);
-        let name = match row.times {
-            1 => row.name.clone(),
-            times => format!("{} × {times}", row.name),
+        self.rect([MARGIN, top], [ROW, height], class);
+        let name = match (row.times, row.kind) {
+            (1, None) => capitalized(&row.name),
+            (1, Some(_)) => row.name.clone(),
+            (times, _) => format!("{times} × {}", row.name),
         };
         self.text([middle, top + 18], "name middle", &name);
         if !row.note.is_empty() {
             self.text([middle, top + 34], "note middle", &row.note);
         }
         let baseline = top + height / 2 + 4;
-        self.text([SHAPE, baseline], "label", &shape(&row.output));
+        self.text([OUTPUT, baseline], "label", &shape(&row.output));
         if row.parameters > 0 {
             self.text([FRAME[1], baseline], "label end", &grouped(row.parameters));
         }
@@ -126,10 +141,12 @@ impl Canvas {
         self.y += 8;
     }
 
+    /// A line of text; its baseline starts, ends or is centered there.
     pub fn text(&mut self, [x, y]: [i32; 2], class: &str, text: &str) {
         self.parts.push(html! { text x=(x) y=(y) class=(class) { (text) } });
     }
 
+    /// A box.
     pub fn rect(&mut self, [x, y]: [i32; 2], [width, height]: [i32; 2], class: &str) {
         self.parts.push(html! {
             rect x=(x) y=(y) width=(width) height=(height) rx="5" class=(class) {}
@@ -137,9 +154,9 @@ impl Canvas {
     }
 
     /// The circle of an addition.
-    pub fn plus(&mut self, [x, y]: [i32; 2]) {
+    pub fn plus(&mut self, [x, y]: [i32; 2], radius: i32) {
         self.parts.push(html! {
-            circle cx=(x) cy=(y) r="10" class="add" {}
+            circle cx=(x) cy=(y) r=(radius) class="add" {}
             path d=(format!("M{} {y}h10M{x} {}v10", x - 5, y - 5)) class="line" {}
         });
     }

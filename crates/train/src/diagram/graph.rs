@@ -1,8 +1,8 @@
 //! The layers of a summary as the boxes of a drawing.
 
-use std::ops::Range;
+use std::{iter::successors, ops::Range};
 
-use models::summary::{Layer, Source, Summary};
+use models::summary::{Layer, LayerKind, Source, Summary};
 
 /// What a box is, which decides its shape and color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,7 @@ pub enum Kind {
     Linear,
     Norm,
     Concatenate,
+    /// The sum of a residual block.
     Add,
 }
 
@@ -19,22 +20,26 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Node {
     pub kind: Kind,
-    /// Such as `conv 3 × 3`.
+    /// Such as `conv`.
     pub name: String,
+    /// Such as `3 × 3`.
+    pub window: String,
     /// Such as `64, stride 2`.
     pub size: String,
     /// What follows in the same box, such as `batch norm, ReLU`.
     pub after: String,
+    /// The shape of the output.
     pub output: Vec<usize>,
     pub parameters: usize,
-    /// The boxes that it reads, or the image. That of an addition's residual is the second.
-    pub inputs: Vec<Source>,
+    /// The boxes that it reads; `None` is the image. That of a sum's residual is the second.
+    pub inputs: Vec<Option<usize>>,
     block: Option<usize>,
 }
 
 /// A box or a block, in the order of the forward pass.
 #[derive(Clone, Debug)]
 pub enum Item {
+    /// An index of a box.
     Node(usize),
     Block(Block),
 }
@@ -42,8 +47,11 @@ pub enum Item {
 /// Boxes that belong together.
 #[derive(Clone, Debug)]
 pub struct Block {
+    /// The block's name in the paper.
     pub name: &'static str,
+    /// The indices of its boxes.
     pub nodes: Range<usize>,
+    /// The same boxes, in blocks where there are inner ones.
     pub items: Vec<Item>,
 }
 
@@ -51,6 +59,7 @@ pub struct Block {
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub nodes: Vec<Node>,
+    /// All boxes, in blocks where there are some.
     pub items: Vec<Item>,
 }
 
@@ -69,47 +78,42 @@ impl Graph {
         // The box that each layer is part of.
         let mut boxes: Vec<usize> = Vec::new();
         for layer in &summary.layers {
-            let inputs = layer.inputs.iter().map(|&source| match source {
-                Source::Image => Source::Image,
-                Source::Layer(index) => Source::Layer(boxes[index]),
-            });
-            let inputs: Vec<_> = inputs.collect();
+            let box_of = |source: &Source| match source {
+                Source::Image => None,
+                Source::Layer(index) => Some(boxes[*index]),
+            };
             let before = match layer.inputs[..] {
                 [Source::Layer(index)] => Some(index),
                 _ => None,
             };
-            let at = match before {
-                Some(before) if graph.continues(boxes[before], layer) && readers[before] == 1 => {
+            let residual = layer.residual.as_ref().map(box_of);
+            let mut at = match before {
+                Some(before) if readers[before] == 1 && graph.continues(boxes[before], layer) => {
                     let node = &mut graph.nodes[boxes[before]];
-                    node.after = layer.kind.clone();
+                    node.after = layer.kind.to_string();
                     node.parameters += layer.parameters;
                     boxes[before]
                 }
-                // An average that changes nothing.
+                // An average to the size that the feature map already has is not drawn.
                 Some(before)
-                    if layer.kind.starts_with("average to")
+                    if matches!(layer.kind, LayerKind::AverageTo(_))
                         && summary.layers[before].output == layer.output =>
                 {
                     boxes[before]
                 }
-                _ => graph.add(Node::new(layer, inputs)),
-            };
-            let at = match layer.residual {
-                None => at,
-                Some(residual) => {
-                    let residual = match residual {
-                        Source::Image => Source::Image,
-                        Source::Layer(index) => Source::Layer(boxes[index]),
-                    };
-                    graph.add(Node::sum(layer, [Source::Layer(at), residual]))
+                _ => {
+                    let inputs = layer.inputs.iter().map(box_of).collect();
+                    graph.add(Node::new(layer, inputs))
                 }
             };
+            if let Some(residual) = residual {
+                at = graph.add(Node::sum(layer, vec![Some(at), residual]));
+            }
             if let Some(activation) = layer.activation {
                 let after = &mut graph.nodes[at].after;
-                if !after.is_empty() {
-                    after.push_str(", ");
-                }
-                after.push_str(activation);
+                let comma = if after.is_empty() { "" } else { ", " };
+                *after += comma;
+                *after += activation;
             }
             boxes.push(at);
         }
@@ -122,10 +126,10 @@ impl Graph {
         self.nodes.len() - 1
     }
 
-    /// Whether the layer belongs into the box before it: a normalization after a convolution.
+    /// Whether the layer belongs in the box before it: a normalization after a convolution.
     fn continues(&self, before: usize, layer: &Layer) -> bool {
         let before = &self.nodes[before];
-        layer.kind == "batch norm"
+        layer.kind == LayerKind::BatchNorm
             && matches!(before.kind, Kind::Convolution | Kind::Linear)
             && before.after.is_empty()
             && before.block == layer.block
@@ -135,10 +139,7 @@ impl Graph {
     pub fn structure(&self, block: &Block) -> String {
         let nodes = block.nodes.clone().map(|index| {
             let node = &self.nodes[index];
-            let inputs = node.inputs.iter().map(|source| match source {
-                Source::Layer(input) if block.nodes.contains(input) => input - block.nodes.start,
-                _ => usize::MAX,
-            });
+            let inputs = node.inputs.iter().map(|&input| block.inside(input));
             format!("{:?} {} {:?}", node.kind, node.after, inputs.collect::<Vec<_>>())
         });
         nodes.collect::<Vec<_>>().join("; ")
@@ -157,15 +158,20 @@ impl Graph {
     /// The shape that a block reads.
     pub fn input<'a>(&'a self, block: &Block, image: &'a [usize]) -> &'a [usize] {
         match self.nodes[block.nodes.start].inputs[0] {
-            Source::Image => image,
-            Source::Layer(index) => &self.nodes[index].output,
+            None => image,
+            Some(index) => &self.nodes[index].output,
         }
     }
 }
 
 impl Block {
-    /// The block to draw: if it only repeats an inner block, that block, and how often.
-    pub fn opened<'a>(&'a self, graph: &Graph) -> (&'a Self, usize) {
+    /// The position in the block of a box; `None` for what is outside, the block's input.
+    pub fn inside(&self, node: Option<usize>) -> Option<usize> {
+        node.filter(|node| self.nodes.contains(node)).map(|node| node - self.nodes.start)
+    }
+
+    /// The inner block that the block repeats, and how often; the block itself, if it does not.
+    pub fn repeated<'a>(&'a self, graph: &Graph) -> (&'a Self, usize) {
         if let [Item::Block(first), others @ ..] = &self.items[..] {
             let structure = graph.structure(first);
             let alike = |item: &Item| match item {
@@ -181,20 +187,21 @@ impl Block {
 }
 
 impl Node {
-    fn new(layer: &Layer, inputs: Vec<Source>) -> Self {
-        let name = match layer.kind.rsplit_once(' ') {
-            Some((name, window)) => format!("{name} {}", window.replace('x', " × ")),
-            None => layer.kind.clone(),
-        };
-        let (kind, name) = match name.split(' ').next().unwrap_or_default() {
-            "conv" => (Kind::Convolution, name),
-            "average" if layer.output[1..] == [1, 1] => {
-                (Kind::Pool, "global average pool".to_owned())
-            }
-            "max" | "average" => (Kind::Pool, name),
-            "linear" => (Kind::Linear, "fully connected".to_owned()),
-            "concatenate" => (Kind::Concatenate, name),
-            _ => (Kind::Norm, layer.kind.clone()),
+    /// The name with its window, such as `conv 3 × 3`.
+    pub fn title(&self) -> String {
+        [&self.name[..], &self.window].join(" ").trim_end().to_owned()
+    }
+
+    fn new(layer: &Layer, inputs: Vec<Option<usize>>) -> Self {
+        let (kind, name, window) = match layer.kind {
+            LayerKind::Convolution(window) => (Kind::Convolution, "conv", Some(window)),
+            LayerKind::BatchNorm => (Kind::Norm, "batch norm", None),
+            LayerKind::Linear => (Kind::Linear, "fully connected", None),
+            LayerKind::MaxPool(window) => (Kind::Pool, "max pool", Some(window)),
+            LayerKind::AveragePool(window) => (Kind::Pool, "average pool", Some(window)),
+            LayerKind::AverageTo([1, 1]) => (Kind::Pool, "global average pool", None),
+            LayerKind::AverageTo(size) => (Kind::Pool, "average to", Some(size)),
+            LayerKind::Concatenate => (Kind::Concatenate, "concatenate", None),
         };
         let mut size = match kind {
             Kind::Convolution | Kind::Linear | Kind::Concatenate => layer.output[0].to_string(),
@@ -206,7 +213,8 @@ impl Node {
         }
         Self {
             kind,
-            name,
+            name: name.to_owned(),
+            window: window.map(|[height, width]| format!("{height} × {width}")).unwrap_or_default(),
             size,
             after: String::new(),
             output: layer.output.clone(),
@@ -216,15 +224,16 @@ impl Node {
         }
     }
 
-    fn sum(layer: &Layer, inputs: [Source; 2]) -> Self {
+    fn sum(layer: &Layer, inputs: Vec<Option<usize>>) -> Self {
         Self {
             kind: Kind::Add,
             name: "+".to_owned(),
+            window: String::new(),
             size: String::new(),
             after: String::new(),
             output: layer.output.clone(),
             parameters: 0,
-            inputs: inputs.to_vec(),
+            inputs,
             block: layer.block,
         }
     }
@@ -237,13 +246,10 @@ fn items(
     range: Range<usize>,
     parent: Option<usize>,
 ) -> Vec<Item> {
-    // The child of `parent` that the box is in.
+    // The child of `parent` that a box is in.
     let child = |node: usize| {
-        let mut block = nodes[node].block;
-        while block != parent && block.is_some_and(|it| summary.blocks[it].parent != parent) {
-            block = block.and_then(|it| summary.blocks[it].parent);
-        }
-        block.filter(|_| block != parent)
+        successors(nodes[node].block, |&it| summary.blocks[it].parent)
+            .find(|&it| summary.blocks[it].parent == parent)
     };
     let mut items = Vec::new();
     let mut start = range.start;

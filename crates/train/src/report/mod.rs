@@ -19,6 +19,9 @@ use crate::{
     sweep::Mean,
 };
 
+/// A live page loads itself again after this many seconds.
+pub(crate) const REFRESH: u64 = 5;
+
 /// Writes the page about a run into its folder.
 pub(crate) fn write_run(run: &Path) -> Result<(), Error> {
     write_comparison(&[run.to_owned()], &[], &run.join("report.html"))
@@ -53,7 +56,7 @@ fn page(runs: &[RunFiles], means: &[Mean], is_live: bool) -> String {
                 // Whatever a config holds, the page loads nothing and runs nothing.
                 meta http-equiv="Content-Security-Policy"
                     content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-                @if is_live { meta http-equiv="refresh" content="5"; }
+                @if is_live { meta http-equiv="refresh" content=(REFRESH); }
                 link rel="icon" href="data:,";
                 title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
@@ -69,7 +72,7 @@ pub fn report_page(runs: &[RunFiles]) -> String {
     page(runs, &[], false)
 }
 
-/// The page about a run, which a browser loads again every five seconds until the run ends.
+/// The page about a run, which a browser loads again every few seconds until the run ends.
 pub(crate) fn live_page(run: &RunFiles) -> String {
     page(std::slice::from_ref(run), &[], run.result.is_none())
 }

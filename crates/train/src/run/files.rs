@@ -45,6 +45,9 @@ impl RunFiles {
     /// If it is not the folder of a run, or a file in it cannot be read.
     pub fn read(path: &Path) -> Result<Self, Error> {
         check_is_run(path)?;
+        // First: if the run ends meanwhile, all other files are of the end too, or a later reading
+        // finds the result.
+        let result = result(path)?;
         let config = path.join(CONFIG);
         let config = fs::read_to_string(&config).map_err(|error| unreadable(&config, &error))?;
         let test: Option<TestReport> = read(path, TEST)?;
@@ -58,7 +61,7 @@ impl RunFiles {
             environment: environment(path)?,
             epochs: read_lines(path, "metrics.jsonl")?,
             steps: read_lines(path, "steps.jsonl")?,
-            result: result(path)?,
+            result,
             test,
         })
     }

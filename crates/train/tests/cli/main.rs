@@ -513,5 +513,24 @@ fn renamed_keys_are_named() {
 #[test]
 fn shells_complete_the_arguments() {
     let script = String::from_utf8(run(&["completions", "bash"]).stdout).unwrap();
-    assert!(script.contains("_train()") && script.contains("--run-dir"), "{script}");
+    assert!(script.contains("_modern__cnn()") && script.contains("--run-dir"), "{script}");
+}
+
+#[test]
+fn a_network_is_drawn() {
+    let temp = TempDir::new().unwrap();
+    let draw = |arguments: &[&str]| {
+        let arguments = [&["diagram"], arguments].concat();
+        train(&arguments).current_dir(temp.path()).output().unwrap()
+    };
+    let read = |name: &str| fs::read_to_string(temp.path().join(name)).unwrap();
+    assert!(draw(&["resnet18"]).status.success());
+    assert!(read("resnet18.svg").contains("64 × 24 × 24"));
+    let other = ["resnet18", "--preset", "imagenet", "--input", "3x64x64", "--output", "a.svg"];
+    assert!(draw(&other).status.success());
+    let drawing = read("a.svg");
+    assert!(drawing.contains("resnet18 (imagenet)") && drawing.contains("64 × 16 × 16"));
+
+    assert_refused(draw(&["lenet", "--input", "1x32x32"]), &["28 x 28", "32 x 32"]);
+    assert_refused(draw(&["resnet18", "--output", "missing/a.svg"]), &["missing"]);
 }

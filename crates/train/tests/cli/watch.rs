@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 use tempfile::TempDir;
@@ -20,6 +20,16 @@ fn get(port: &str, host: &str, path: &str) -> String {
     answer
 }
 
+/// The program, which ends with the test.
+struct Watch(Child);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 #[test]
 fn a_run_is_shown_until_it_ends() {
     let temp = TempDir::new().unwrap();
@@ -30,28 +40,36 @@ fn a_run_is_shown_until_it_ends() {
     let result = fs::read(folder.join("result.json")).unwrap();
     fs::remove_file(folder.join("result.json")).unwrap();
 
-    let mut child = train(&["watch", name, "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut printed = BufReader::new(child.stdout.take().unwrap());
+    let watch = train(&["watch", name, "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut watch = Watch(watch);
+    let mut printed = BufReader::new(watch.0.stdout.take().unwrap());
     let mut line = String::new();
     printed.read_line(&mut line).unwrap();
     let port = line.split("http://127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap();
-    let host = format!("127.0.0.1:{port}");
 
-    let page = get(port, &host, "/");
+    // Another port is one that a tunnel leads from.
+    let host = "localhost:9999";
+    let page = get(port, host, "/");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("No result yet."), "{page}");
     assert!(page.contains("http-equiv=\"refresh\"") && !page.contains("<script"), "{page}");
-    for (host, path) in [("attacker.example", "/"), (&host[..], "/config.toml")] {
+    for (host, path) in [("attacker.example", "/"), (host, "/config.toml")] {
         let page = get(port, host, path);
         assert!(page.starts_with("HTTP/1.1 404") && !page.contains("lenet"), "{page}");
     }
 
     fs::write(folder.join("result.json"), result).unwrap();
-    let page = get(port, &host, "/");
+    let page = get(port, "127.0.0.1", "/");
     assert!(page.contains("Test accuracy") && !page.contains("http-equiv=\"refresh\""), "{page}");
-    assert!(child.wait().unwrap().success());
+    assert!(watch.0.wait().unwrap().success());
     let mut rest = String::new();
     printed.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("has ended"), "{rest}");
+    assert!(rest.contains("has ended") && rest.contains("report.html"), "{rest}");
+
+    // Now it says so at once.
+    let output = run(&["watch", name]);
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("has ended")
+    );
 }
 
 #[test]

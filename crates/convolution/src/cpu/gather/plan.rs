@@ -1,5 +1,7 @@
 //! How a convolution is divided into tasks.
 
+use std::fmt;
+
 use super::source::{Source, split};
 use crate::cpu::{
     geometry::{Axis, Geometry},
@@ -48,13 +50,8 @@ impl Problem {
     }
 
     /// The number of values that are computed.
-    pub fn len(&self) -> usize {
+    pub fn values(&self) -> usize {
         self.batch * self.target[0] * self.target[1] * self.columns
-    }
-
-    /// Whether no values are computed.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The positions in the window, in the order in which the weights are packed.
@@ -200,18 +197,21 @@ impl Plan {
         self.groups * self.bands * self.parts * self.chunks
     }
 
-    /// The axis of the rows of a tile, for a log.
-    pub fn along(&self) -> &'static str {
-        match (self.along, self.pixels) {
-            (_, Some(_)) => "along one long line",
-            (Along::Line, None) => "along lines",
-            (Along::Batch, None) => "along the batch",
-        }
-    }
-
-    /// How the weights are packed.
+    /// How the weights are packed, and for which instructions.
     pub fn panels(&self) -> (Panels, Isa) {
         (self.panels, self.isa)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let rows = match (self.along, self.pixels) {
+            (_, Some(_)) => "one line of all pixels",
+            (Along::Line, None) if self.problem.phases.len() > 1 => "phases, lines",
+            (Along::Line, None) => "lines",
+            (Along::Batch, None) => "images",
+        };
+        write!(f, "{rows}, {} tasks, {}", self.tasks(), self.isa)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the sums are divided into tasks.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use crate::cpu::{
     gather::split,
@@ -121,13 +121,15 @@ impl Plan {
         }
     }
 
-    /// What the rows of a tile are, for a log.
-    pub fn rows(&self) -> &'static str {
-        if self.lines { "by lines of the window" } else { "by channels" }
-    }
-
     /// The number of tasks.
     pub fn tasks(&self) -> usize {
         self.splits * self.inputs.len() * self.outputs.len()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let rows = if self.lines { "window lines" } else { "channels" };
+        write!(f, "{rows}, {} tasks, {}", self.tasks(), self.isa)
     }
 }

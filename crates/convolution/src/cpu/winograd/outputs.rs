@@ -1,6 +1,6 @@
 //! The output of a convolution, and the gradient of its input.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{fmt, mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
@@ -81,7 +81,7 @@ impl Plan {
         self.groups * self.chunks
     }
 
-    /// How the weights are packed.
+    /// How the weights are packed, and for which instructions.
     pub fn panels(&self) -> (Panels, Isa) {
         (self.panels, self.isa)
     }
@@ -202,5 +202,11 @@ impl Plan {
                 }
             });
         });
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} tasks, {}", self.tasks(), self.isa)
     }
 }

@@ -1,6 +1,6 @@
 //! The gradient of the weights.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{fmt, mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
@@ -218,5 +218,11 @@ impl WeightPlan {
                 }
             });
         });
+    }
+}
+
+impl fmt::Display for WeightPlan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} tasks, {}", self.tasks(), self.isa)
     }
 }
