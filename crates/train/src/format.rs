@@ -1,4 +1,4 @@
-//! Numbers for display.
+//! Numbers and texts for display.
 
 use std::time::Duration;
 
@@ -55,4 +55,10 @@ pub fn duration(seconds: f64) -> String {
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
+}
+
+/// A text with a capital as its first letter.
+pub fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }

@@ -2,11 +2,8 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{
-    capitalized,
-    graph::{Kind, Node},
-};
-use crate::format::grouped;
+use super::graph::{Kind, Node};
+use crate::format::{capitalized, grouped};
 
 /// The width of a drawing in pixels, as all numbers here: a phone shows it almost unscaled.
 pub const WIDTH: i32 = 400;

@@ -16,7 +16,7 @@ use self::{
     canvas::{Canvas, Row, shape},
     graph::{Block, Graph, Item, Kind, Node},
 };
-use crate::format::{grouped, rounded};
+use crate::format::{capitalized, grouped, rounded};
 
 /// Draws a network. Its colors follow the reader's light or dark theme.
 pub fn diagram(title: &str, summary: &Summary) -> String {
@@ -139,24 +139,22 @@ fn contents(graph: &Graph, block: &Block) -> String {
         let mut sums = nodes.iter().filter(|node| node.kind == Kind::Add);
         sums.any(|sum| block.inside(sum.inputs[1]) == Some(index))
     };
-    let mut layers: Vec<(String, usize)> = Vec::new();
+    let mut layers: Vec<(&Node, usize)> = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         if !matches!(node.kind, Kind::Convolution | Kind::Pool) || is_shortcut(index) {
             continue;
         }
         match layers.last_mut() {
-            Some((title, count)) if *title == node.title() => *count += 1,
-            _ => layers.push((node.title(), 1)),
+            Some((last, count)) if last.title() == node.title() => *count += 1,
+            _ => layers.push((node, 1)),
         }
     }
-    let layers = layers.into_iter().map(|(title, count)| match count {
-        1 => title,
-        count => format!("{count} × {title}"),
+    // A name is not repeated: `conv 1 × 1, 3 × 3`.
+    let before = [None].into_iter().chain(layers.iter().map(|(node, _)| Some(&node.name)));
+    let parts = layers.iter().zip(before).map(|(&(node, count), before)| match count {
+        1 if before == Some(&node.name) => node.window.clone(),
+        1 => node.title(),
+        count => format!("{count} × {}", node.title()),
     });
-    layers.collect::<Vec<_>>().join(", ")
-}
-
-fn capitalized(name: &str) -> String {
-    let mut letters = name.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+    parts.collect::<Vec<_>>().join(", ")
 }
