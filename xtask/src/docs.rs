@@ -180,7 +180,7 @@ fn item(code: &str, part: &str) -> Result<String, String> {
     let length = if lines[first].ends_with([';', '}']) {
         1
     } else {
-        let last = lines[first..].iter().position(|line| ends(line));
+        let last = lines[first..].iter().position(ends);
         last.ok_or(format!("`{part}` does not end"))? + 1
     };
     let dedented = lines[first..first + length]
