@@ -178,11 +178,11 @@
 //!
 //! `kernels` calls the operations in [`ops`] for Burn's layers. Each backend implements them
 //! (`backends`, with the gradients in `autodiff`): with the kernels in `cpu`, or with Burn's own
-//! operations (`reference`). In `cpu`, `geometry` is a layer on its images; `plan` chooses the algorithm; `gather` computes
-//! outputs and input gradients, `weights` the gradients of weights, `winograd` all three by
-//! Winograd's algorithm; they share the register tiles (`tile`), the vectors (`simd`), the packed
-//! operands (`panels`) and the memory in between (`scratch`). `pool` and `sigmoid` are the other
-//! layers, `sums` are the operations of optimizers.
+//! operations (`reference`). In `cpu`, `geometry` is a layer on its images; `plan` chooses the
+//! algorithm; `gather` computes outputs and input gradients, `weights` the gradients of weights,
+//! `winograd` all three by Winograd's algorithm; they share the register tiles (`tile`), the vectors
+//! (`simd`), the packed operands (`panels`) and the memory in between (`scratch`). `pool` and
+//! `sigmoid` are the other layers, `sums` are the operations of optimizers.
 //!
 //! `cargo xtask bench convolution` measures the speed of the kernels, layer by layer, and their
 //! share of the processor's peak multiply-adds.

@@ -45,8 +45,9 @@
 //!   are lanes.
 //!
 //! In a kernel, only two vector sizes differ: `N` lanes for tensors of the input's shape, `A` lanes
-//! for tensors `[channels]`. `A` is 1 in the first case and `N` in the second. [`Layout`] finds the
-//! vectors of a group, `add_lanes` adds the lanes that belong to one channel, `spread` is the reverse.
+//! for tensors `[channels]`. `A` is 1 in the first case and `N` in the second. [`Layout`] finds
+//! the vectors of a group, `add_lanes` adds the lanes that belong to one channel, `spread` is the
+//! reverse.
 //!
 //! # Precision and reproducibility
 //!

@@ -1,5 +1,5 @@
-//! The choice of the kernels: the memory layout of a tensor, and how the work on it is divided among
-//! cubes. A [`Plan`] needs no device, only the abilities of one.
+//! The choice of the kernels: the memory layout of a tensor, and how the work on it is divided
+//! among cubes. A [`Plan`] needs no device, only the abilities of one.
 
 use std::fmt;
 
@@ -188,8 +188,8 @@ impl Vectors {
     }
 }
 
-/// The kernels of a pass that needs sums over the channels. The module [`gpu`](super) has a table of
-/// how often each reads and writes. Without sums, one kernel computes every value by itself.
+/// The kernels of a pass that needs sums over the channels. The module [`gpu`](super) has a table
+/// of how often each reads and writes. Without sums, one kernel computes every value by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Plan {
     /// One kernel: a cube keeps its channels' values in shared memory.

@@ -312,8 +312,8 @@ fn every_order_in_memory_is_normalized_as_in_f64() {
 }
 
 /// Shapes that the CPU kernels traverse in different ways: long strips in one task per block of
-/// channels, in parts, and with all threads on few channels; tables of several samples a row, plain, and of
-/// several tiles.
+/// channels, in parts, and with all threads on few channels; tables of several samples a row, plain,
+/// and of several tiles.
 #[test]
 fn every_walk_on_the_cpu_is_as_in_f64() {
     for (name, device) in cpus() {
