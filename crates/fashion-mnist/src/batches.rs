@@ -184,7 +184,7 @@ impl BatchLoader {
     }
 
     /// The batches of one epoch, counted from 0. The same epoch always gives the same batches.
-    pub fn epoch(&self, epoch: u64) -> Batches<'_> {
+    pub fn epoch(&self, epoch: u64) -> Batches {
         let mut order: Vec<usize> = self.range.clone().collect();
         if let Some(seed) = self.shuffle {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -195,7 +195,7 @@ impl BatchLoader {
         let n = indices.len();
         let device = self.pixels.device();
         Batches {
-            loader: self,
+            loader: self.clone(),
             order,
             indices: Tensor::from_data(TensorData::new(indices, [n]), &device),
             // The first bit of each of an integer's four bytes.
@@ -254,8 +254,8 @@ impl DataLoader<Batch> for BatchLoader {
 
 /// The batches of one epoch; see [`BatchLoader::epoch`].
 #[derive(Debug)]
-pub struct Batches<'a> {
-    loader: &'a BatchLoader,
+pub struct Batches {
+    loader: BatchLoader,
     order: Vec<usize>,
     /// The order, on the device.
     indices: Tensor<1, Int>,
@@ -265,7 +265,7 @@ pub struct Batches<'a> {
     last: Range<usize>,
 }
 
-impl Batches<'_> {
+impl Batches {
     /// The images of the last batch, as their positions in the loader's [`Images`]. There are none
     /// before the first batch.
     pub fn indices(&self) -> &[usize] {
@@ -273,12 +273,12 @@ impl Batches<'_> {
     }
 }
 
-impl Iterator for Batches<'_> {
+impl Iterator for Batches {
     type Item = Result<Batch, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let BatchLoader { pixels, labels, batch_size, resize, normalization, range, .. } =
-            self.loader;
+            &self.loader;
         let start = self.last.end;
         let end = range.len().min(start + batch_size);
         if start == end {
@@ -317,7 +317,7 @@ impl Iterator for Batches<'_> {
     }
 }
 
-impl DataLoaderIterator<Batch> for Batches<'_> {
+impl DataLoaderIterator<Batch> for Batches {
     fn progress(&self) -> Progress {
         Progress::new(self.last.end, self.order.len(), Some("images".to_owned()))
     }

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::{Class, Error, Files, Images, Split, synthetic};
+use crate::{Class, Error, Files, FilesInMemory, Images, RawData, Split, synthetic};
 
 /// The data set in its three parts.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct FashionMnist {
 /// The source of images. Its displayed text can be parsed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The published files, their SHA-256 checked, in this directory.
+    /// The published files, their SHA-256 checked, in this directory, or `memory`.
     FashionMnist(PathBuf),
     /// Drawn by this crate.
     Synthetic,
@@ -35,13 +35,21 @@ impl FashionMnist {
     /// If a file is missing and cannot be downloaded, or is not the published one.
     pub fn find(dir: Option<&Path>) -> Result<Self, Error> {
         let files = Files::find(dir)?;
-        let raw = files.read()?;
-        Ok(Self {
+        Ok(Self::new(files.read()?, files.directory().to_owned()))
+    }
+
+    /// The data set in four files that are in memory; `None` if one is missing.
+    pub fn from_memory(files: FilesInMemory) -> Option<Self> {
+        Some(Self::new(files.into_raw_data()?, "memory".into()))
+    }
+
+    fn new(raw: RawData, source: PathBuf) -> Self {
+        Self {
             train: Images::new(raw.train_images, raw.train_labels),
             validation: Images::default(),
             test: Images::new(raw.test_images, raw.test_labels),
-            source: Source::FashionMnist(files.directory().to_owned()),
-        })
+            source: Source::FashionMnist(source),
+        }
     }
 
     /// Synthetic data of the same form: ten kinds of shapes, drawn with noise, in the same numbers.

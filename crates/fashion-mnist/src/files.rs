@@ -2,18 +2,20 @@
 
 #[cfg(feature = "download")]
 mod download;
+mod memory;
 mod published;
 
 use std::{
     env,
     ffi::OsString,
     fs::File,
-    io::{ErrorKind, Read},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
 use flate2::read::GzDecoder;
 
+pub use self::memory::FilesInMemory;
 use self::published::{PUBLISHED, Published};
 use crate::{
     error::{DIR_VARIABLE, Error, Fault, Origin},
@@ -168,30 +170,54 @@ impl Files {
     /// Reads the images or labels of one file, and verifies them.
     fn read_items(&self, published: &Published) -> Result<Vec<u8>, Error> {
         let path = published.path_in(&self.dir).ok_or_else(|| self.lacks(&[published]))?;
-        let unreadable = |error| Error::Read { path: path.clone(), error };
-        let wrong = |fault| Error::Wrong { path: path.clone(), fault };
+        let is_packed = path.extension().is_some_and(|extension| extension == "gz");
+        let items = File::open(&path).map_err(Broken::Unreadable).and_then(|file| {
+            let idx = unpack(file, is_packed, published.idx_len())?;
+            Ok(published.items(idx)?)
+        });
+        items.map_err(|broken| broken.at(path))
+    }
+}
 
-        // Reads at most the expected length and one byte more, which shows that the file is longer.
-        let limit = published.idx_len() + 1;
-        let mut idx = Vec::with_capacity(limit);
-        let file = File::open(&path).map_err(unreadable)?;
-        if path.extension().is_some_and(|extension| extension == "gz") {
-            let gzip = GzDecoder::new(file);
-            let has_header = gzip.header().is_some();
-            gzip.take(limit as u64).read_to_end(&mut idx).map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => wrong(Fault::TruncatedGzip),
-                ErrorKind::InvalidInput if has_header => wrong(Fault::CorruptGzip),
-                ErrorKind::InvalidInput => wrong(Fault::NotGzip),
-                _ => unreadable(error),
-            })?;
-        } else {
-            file.take(limit as u64).read_to_end(&mut idx).map_err(unreadable)?;
+/// Reads an IDX file, packed or not. Reads at most the expected length and one byte more, which
+/// shows that the file is longer.
+fn unpack(file: impl Read, is_packed: bool, expected: usize) -> Result<Vec<u8>, Broken> {
+    let limit = expected + 1;
+    let mut idx = Vec::with_capacity(limit);
+    if is_packed {
+        let gzip = GzDecoder::new(file);
+        let has_header = gzip.header().is_some();
+        gzip.take(limit as u64).read_to_end(&mut idx).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Broken::Wrong(Fault::TruncatedGzip),
+            ErrorKind::InvalidInput if has_header => Broken::Wrong(Fault::CorruptGzip),
+            ErrorKind::InvalidInput => Broken::Wrong(Fault::NotGzip),
+            _ => Broken::Unreadable(error),
+        })?;
+    } else {
+        file.take(limit as u64).read_to_end(&mut idx).map_err(Broken::Unreadable)?;
+    }
+    Ok(idx)
+}
+
+/// Why a file cannot be used.
+enum Broken {
+    Unreadable(io::Error),
+    Wrong(Fault),
+}
+
+impl Broken {
+    /// The error for the file at this path.
+    fn at(self, path: PathBuf) -> Error {
+        match self {
+            Self::Unreadable(error) => Error::Read { path, error },
+            Self::Wrong(fault) => Error::Wrong { path, fault },
         }
-        published.verify(&idx).map_err(wrong)?;
+    }
+}
 
-        // In place: the images are 47 MB.
-        idx.drain(..published.contents.header_len());
-        Ok(idx)
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        Self::Wrong(fault)
     }
 }
 

@@ -112,7 +112,12 @@ impl Images {
         (self.select(&rest), self.select(&held_out))
     }
 
-    fn select(&self, indices: &[usize]) -> Self {
+    /// The images at these positions, in this order.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such image.
+    pub fn select(&self, indices: &[usize]) -> Self {
         Self {
             pixels: indices.iter().flat_map(|&index| self.pixels(index)).copied().collect(),
             labels: indices.iter().map(|&index| self.labels[index]).collect(),

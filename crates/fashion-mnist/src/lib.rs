@@ -59,7 +59,7 @@ pub use batches::{Batch, BatchLoader, Batches, Mix};
 pub use class::{Class, Split};
 pub use dataset::{FashionMnist, Source};
 pub use error::{Error, Fault, Origin};
-pub use files::{Files, RawData};
+pub use files::{Files, FilesInMemory, RawData};
 pub use idx::IdxError;
 pub use images::{Images, Item, PIXELS, SIDE};
 pub use normalization::Normalization;
