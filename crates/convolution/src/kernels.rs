@@ -269,9 +269,9 @@ pub(crate) fn is_covered<const D: usize>(tensor: &Tensor<D>) -> bool {
     fn covered(kind: &Kind) -> bool {
         match kind {
             #[cfg(feature = "flex")]
-            Kind::Flex(_) => crate::cpu::simd::Isa::best() != crate::cpu::simd::Isa::Portable,
+            Kind::Flex(_) => crate::cpu::simd::Isa::best().is_fast(),
             #[cfg(feature = "ndarray")]
-            Kind::NdArray(_) => crate::cpu::simd::Isa::best() != crate::cpu::simd::Isa::Portable,
+            Kind::NdArray(_) => crate::cpu::simd::Isa::best().is_fast(),
             Kind::Autodiff(inner) => covered(inner),
             #[allow(unreachable_patterns)]
             _ => false,
