@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, fmt, path::Path};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, activation::relu};
 
 use crate::{
     feature_map::{FeatureMap, Listed, Outline},
     layer_names::LayerNames,
+    recorded::{Recorded, RecordedVector},
     summary::{Layer, Summary},
     weights::{self, LoadOptions, Metadata, WeightsError},
 };
@@ -81,6 +82,46 @@ pub trait ConvNet: LayerNames {
         Ok(Summary { input: image, layers: layers.collect(), blocks })
     }
 
+    /// Computes images `[batch, channels, height, width]` and returns each layer whose output is a
+    /// feature map, in the order of the [`summary`](Self::summary), with this output: after the sum
+    /// with the residual and the activation, if the layer has them.
+    ///
+    /// # Panics
+    ///
+    /// If the network does not [take](Self::check) these images.
+    fn feature_maps(&self, images: Tensor<4>) -> Vec<(Layer, Tensor<4>)> {
+        let summary = self.summary(FeatureMap::shape(&images));
+        let layers = summary.unwrap_or_else(|error| panic!("{error}")).layers;
+        let network = self.valid();
+        let images = Recorded::new(images);
+        network.classify(network.features(images.clone()));
+        layers.into_iter().filter(|layer| layer.output.len() == 3).zip(images.finish()).collect()
+    }
+
+    /// Returns where in each image the network sees its class: Grad-CAM, Selvaraju et al., [Visual
+    /// explanations from deep networks via gradient-based
+    /// localization](https://arxiv.org/abs/1610.02391) (2017), section 3.
+    ///
+    /// Each channel of the last feature map has the mean gradient of the class's logit as its weight;
+    /// the result is ReLU of the weighted sum of the channels, `[batch, height, width]` of the last
+    /// feature map. `images` are `[batch, channels, height, width]`, and `classes` `[batch]`, both on a
+    /// device without gradients.
+    ///
+    /// # Panics
+    ///
+    /// If the network does not [take](Self::check) these images, or has no such class.
+    fn grad_cam(&self, images: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<3> {
+        let network = self.valid();
+        let features = network.features(images);
+        let leaf = Tensor::from_inner(features.clone()).require_grad();
+        let RecordedVector(logits) = network.train().classify(Recorded::new(leaf.clone()));
+        let classes = Tensor::from_inner(classes).unsqueeze_dim::<2>(1);
+        let gradients = logits.gather(1, classes).sum().backward();
+        let gradient = leaf.grad(&gradients).expect("the logits depend on the feature map");
+        let weights = gradient.mean_dim(3).mean_dim(2); // [b, c, 1, 1]
+        relu((features * weights).sum_dim(1)).squeeze_dim(1)
+    }
+
     /// Returns the number of trainable parameters, as papers count them.
     ///
     /// Unlike [`Module::num_params`](burn::module::Module::num_params), it does not count the running
@@ -117,6 +158,26 @@ pub trait ConvNet: LayerNames {
     /// As [`load`](Self::load).
     fn load_with(self, path: impl AsRef<Path>, options: LoadOptions) -> Result<Self, WeightsError> {
         weights::load(self, path.as_ref(), options)
+    }
+
+    /// [`load_with`](Self::load_with) for the contents of a `.safetensors` or `.bpk` file with this
+    /// name, for programs without a file system.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    fn load_bytes(
+        self,
+        name: &str,
+        contents: Vec<u8>,
+        options: LoadOptions,
+    ) -> Result<Self, WeightsError> {
+        weights::load_bytes(self, name, contents, options)
+    }
+
+    /// Returns the contents of the `.safetensors` file that [`save_with`](Self::save_with) writes.
+    fn to_safetensors(&self, metadata: &Metadata) -> Vec<u8> {
+        weights::to_safetensors(self, metadata)
     }
 
     /// Writes the weights, in f32: as `.safetensors` with torchvision's names, which PyTorch can

@@ -22,7 +22,7 @@
 //! | [`nin`] | a small network at every pixel, no fully connected layers | NiN |
 //! | [`googlenet`] | parallel branches | GoogLeNet |
 //! | [`resnet`] | blocks that add to their input | ResNet-18, 34, 50, 101 and 152 |
-//! | [`wide_resnet`] | fewer, wider residual blocks | WRN-16-4, WRN-28-10, WRN-40-4 |
+//! | [`wide_resnet`] | fewer, wider residual blocks | WRN-16-1, WRN-16-2, WRN-16-4, WRN-28-10, WRN-40-4 |
 //! | [`densenet`] | each layer gets the outputs of all layers before it | DenseNet-121, 161, 169 and 201, DenseNet-BC |
 //!
 //! There are up to three presets of each network: `d2l`, the network of the notes of
@@ -45,7 +45,7 @@
 //! pools), `init` (how weights are drawn) and [`Kernels`] of the `convolution` crate, and implements
 //! [`ConvNet`] (`conv_net`) and [`LayerNames`] (`layer_names`). Its forward pass is written once, for
 //! any [`FeatureMap`] (`feature_map`): a tensor is computed, an [`Outline`] lists the layers for the
-//! [`summary`]. `weights` reads and writes files, [`imagenet`] prepares photos.
+//! [`summary`], `recorded` keeps the output of each layer. `weights` reads and writes files, [`imagenet`] prepares photos.
 //!
 //! ## Backends
 //!
@@ -68,6 +68,7 @@ pub mod lenet;
 mod network;
 mod networks;
 pub mod nin;
+mod recorded;
 pub mod resnet;
 pub mod summary;
 pub mod vgg;

@@ -46,6 +46,8 @@ networks! {
         ResNet152 "resnet152" "ResNet with 152 layers, with bottlenecks.": Imagenet [3, 224, 224] resnet152();
     }
     wide_resnet: WideResNet(WideResNetConfig) {
+        Wrn16_1 "wrn_16_1" "Residual network with 16 layers, normalization before each convolution.": Small [1, 28, 28] wrn_16_1();
+        Wrn16_2 "wrn_16_2" "Wide residual network with 16 layers, 2 times as wide.": Small [1, 28, 28] wrn_16_2();
         Wrn16_4 "wrn_16_4" "Wide residual network with 16 layers, 4 times as wide.": Small [1, 28, 28] wrn_16_4();
         Wrn28_10 "wrn_28_10" "Wide residual network with 28 layers, 10 times as wide.": Small [1, 28, 28] wrn_28_10();
         Wrn40_4 "wrn_40_4" "Wide residual network with 40 layers, 4 times as wide.": Small [1, 28, 28] wrn_40_4();

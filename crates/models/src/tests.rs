@@ -4,6 +4,7 @@
 mod d2l;
 mod files;
 mod gradients;
+mod inside;
 mod pickles;
 mod reference;
 mod running_statistics;

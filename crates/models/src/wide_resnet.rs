@@ -20,6 +20,8 @@
 //!
 //! | | depth, width | parameters, grayscale images of 10 classes |
 //! |---|---|---|
+//! | [`wrn_16_1`](WideResNetConfig::wrn_16_1) | 16, 1 | 174,778 |
+//! | [`wrn_16_2`](WideResNetConfig::wrn_16_2) | 16, 2 | 691,386 |
 //! | [`wrn_16_4`](WideResNetConfig::wrn_16_4) | 16, 4 | 2,748,602 |
 //! | [`wrn_28_10`](WideResNetConfig::wrn_28_10) | 28, 10 | 36,478,906 |
 //! | [`wrn_40_4`](WideResNetConfig::wrn_40_4) | 40, 4 | 8,948,922 |
@@ -106,6 +108,16 @@ pub struct WideBlock {
 }
 
 impl WideResNetConfig {
+    /// WRN-16-1, as wide as the first ResNets for small images: trains in minutes on a CPU.
+    pub fn wrn_16_1() -> Self {
+        Self::new(16, 1)
+    }
+
+    /// WRN-16-2.
+    pub fn wrn_16_2() -> Self {
+        Self::new(16, 2)
+    }
+
     /// WRN-16-4.
     pub fn wrn_16_4() -> Self {
         Self::new(16, 4)

@@ -473,6 +473,8 @@ NETWORKS = {
     "imagenet/densenet201": (from_torchvision("densenet201"), 64, 224, ""),
     "small/resnet18": (resnet18_small, 28, 28, "TL"),
     "small/densenet_bc": (densenet_bc, 28, 28, "TL"),
+    "small/wrn_16_1": (wide_resnet(16, 1), 28, 28, "TL"),
+    "small/wrn_16_2": (wide_resnet(16, 2), 28, 28, ""),
     "small/wrn_16_4": (wide_resnet(16, 4), 28, 28, "TL"),
     "small/wrn_28_10": (wide_resnet(28, 10), 28, 28, ""),
     "small/wrn_40_4": (wide_resnet(40, 4), 28, 28, "TL"),

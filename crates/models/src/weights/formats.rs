@@ -74,9 +74,17 @@ impl Format {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(reason)?;
+        self.read_bytes(bytes)
+    }
+
+    /// Reads a file that is in memory.
+    pub fn read_bytes(self, bytes: Vec<u8>) -> Result<Contents, String> {
         match self {
             Self::Safetensors => read_safetensors(bytes),
-            _ => read_burnpack(bytes),
+            Self::Burnpack => read_burnpack(bytes),
+            Self::PyTorch => Err("a PyTorch file is not read from memory: save the weights as \
+                                  .safetensors instead"
+                .to_owned()),
         }
     }
 }

@@ -41,10 +41,29 @@ pub(crate) fn load<N: LayerNames>(
     path: &Path,
     options: LoadOptions,
 ) -> Result<N, WeightsError> {
-    let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
-    let format = Format::of(path).map_err(unreadable)?;
-    let Contents { entries, .. } = format.read(path).map_err(unreadable)?;
+    let contents = Format::of(path).and_then(|format| Ok((format, format.read(path)?)));
+    fill(network, path, contents, options)
+}
 
+pub(crate) fn load_bytes<N: LayerNames>(
+    network: N,
+    name: &str,
+    bytes: Vec<u8>,
+    options: LoadOptions,
+) -> Result<N, WeightsError> {
+    let path = Path::new(name);
+    let contents = Format::of(path).and_then(|format| Ok((format, format.read_bytes(bytes)?)));
+    fill(network, path, contents, options)
+}
+
+fn fill<N: LayerNames>(
+    network: N,
+    path: &Path,
+    contents: Result<(Format, Contents), String>,
+    options: LoadOptions,
+) -> Result<N, WeightsError> {
+    let unreadable = |reason: String| WeightsError::Unreadable { path: path.to_owned(), reason };
+    let (format, Contents { entries, .. }) = contents.map_err(unreadable)?;
     let (names, prefix) = Names::find(&network, format, &entries).map_err(unreadable)?;
     let plan = Plan::new(&network, &entries, &prefix, names, options).map_err(|mismatch| {
         WeightsError::Mismatch { path: path.to_owned(), mismatch: Box::new(mismatch) }

@@ -11,9 +11,9 @@ mod save;
 
 pub use error::{Hint, Mismatch, WeightsError};
 pub use formats::Metadata;
-pub(crate) use load::load;
 pub use load::{LoadOptions, read_metadata};
+pub(crate) use load::{load, load_bytes};
 pub(crate) use names::parameters;
 #[cfg(test)]
 pub(crate) use names::{Walk, pytorch_name};
-pub(crate) use save::save;
+pub(crate) use save::{save, to_safetensors};

@@ -25,10 +25,7 @@ pub(crate) fn save<N: LayerNames>(
     // valid() applies the pending update of the running means and variances.
     let network = network.valid();
     let written = match Format::of(path) {
-        Ok(Format::Safetensors) => {
-            let tensors = Gather::from(&network, Naming::Torchvision);
-            write_safetensors(tensors, path, metadata)
-        }
+        Ok(Format::Safetensors) => write_whole(&to_safetensors(&network, metadata), path),
         Ok(Format::Burnpack) => {
             write_burnpack(Gather::from(&network, Naming::Burn), path, metadata)
         }
@@ -74,27 +71,28 @@ impl<N: LayerNames> ModuleVisitor for Gather<'_, N> {
     }
 }
 
-fn write_safetensors(
-    tensors: Vec<(String, TensorData)>,
-    path: &Path,
-    metadata: &Metadata,
-) -> Result<(), String> {
-    let tensors = tensors.into_iter().map(|(name, data)| {
+/// The contents of a `.safetensors` file with the network's weights.
+pub(crate) fn to_safetensors<N: LayerNames>(network: &N, metadata: &Metadata) -> Vec<u8> {
+    // As in `save`.
+    let network = network.valid();
+    let tensors = Gather::from(&network, Naming::Torchvision).into_iter().map(|(name, data)| {
         let shape = data.shape().to_vec();
         (name, shape, data.into_bytes())
     });
     let tensors: Vec<_> = tensors.collect();
     let views = tensors.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-        Ok((name, view.map_err(|error| error.to_string())?))
+        (name, view.expect("the shapes are those of the values"))
     });
-    let views = views.collect::<Result<Vec<_>, String>>()?;
     let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
-    let bytes = safetensors::serialize(views, metadata).map_err(|error| error.to_string())?;
+    safetensors::serialize(views, metadata).expect("the tensors have different names")
+}
+
+fn write_whole(bytes: &[u8], path: &Path) -> Result<(), String> {
     // Written under a temporary name and synced first, so that no incomplete file has the final
     // name.
     let (part, mut file) = AtomicFile::create(path).map_err(|error| error.to_string())?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| error.to_string())?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| error.to_string())?;
     drop(file);
     part.commit().map_err(|error| error.to_string())
 }
