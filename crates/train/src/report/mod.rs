@@ -3,6 +3,7 @@
 
 mod charts;
 mod comparison;
+mod inside;
 mod parts;
 mod pictures;
 mod single;

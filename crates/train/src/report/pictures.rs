@@ -1,9 +1,13 @@
 //! Images and filters, as PNGs inside the page.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::{
+    ExtendedColorType, GrayImage, ImageEncoder,
+    codecs::png::PngEncoder,
+    imageops::{FilterType, resize},
+};
 
-use crate::run::record::{Filters, Mistake};
+use crate::run::record::{Filters, Mistake, Picture};
 
 /// Height and width of an image, in pixels.
 const SIDE: usize = 28;
@@ -12,6 +16,39 @@ const SIDE: usize = 28;
 pub fn mistake(mistake: &Mistake) -> Option<String> {
     let pixels = STANDARD.decode(&mistake.pixels).ok()?;
     (pixels.len() == SIDE * SIDE).then(|| png(&pixels, [SIDE, SIDE], ExtendedColorType::L8))
+}
+
+/// The image, with orange over the places where the network sees the predicted class, as a data URL
+/// if both can be read.
+pub fn attention(mistake: &Mistake) -> Option<String> {
+    const ORANGE: [f32; 3] = [255.0, 120.0, 0.0];
+    let image = STANDARD.decode(&mistake.pixels).ok()?;
+    let Picture { size: [height, width], .. } = *mistake.attention.as_ref()?;
+    let attention = bytes(mistake.attention.as_ref()?)?;
+    if image.len() != SIDE * SIDE {
+        return None;
+    }
+    let attention = GrayImage::from_raw(width as u32, height as u32, attention)?;
+    let attention = resize(&attention, SIDE as u32, SIDE as u32, FilterType::Triangle);
+    let pixels = image.iter().zip(attention.as_raw()).flat_map(|(&gray, &share)| {
+        // The image stays visible below.
+        let share = 0.75 * f32::from(share) / 255.0;
+        ORANGE.map(|color| (f32::from(gray) * (1.0 - share) + color * share).round() as u8)
+    });
+    Some(png(&pixels.collect::<Vec<_>>(), [SIDE, SIDE], ExtendedColorType::Rgb8))
+}
+
+/// The picture as a data URL, if its pixels can be read.
+pub fn picture(picture: &Picture) -> Option<String> {
+    Some(png(&bytes(picture)?, picture.size, ExtendedColorType::L8))
+}
+
+/// The pixels of a picture, if they can be read.
+fn bytes(picture: &Picture) -> Option<Vec<u8>> {
+    let [height, width] = picture.size;
+    let bytes = STANDARD.decode(&picture.pixels).ok()?;
+    let is_whole = height.checked_mul(width) == Some(bytes.len()) && !bytes.is_empty();
+    is_whole.then_some(bytes)
 }
 
 /// The first `count` filters as data URLs, each from its lowest weight (black) to its highest

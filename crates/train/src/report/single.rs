@@ -4,22 +4,18 @@ use maud::{Markup, html};
 
 use super::{
     charts::{self, Line},
-    parts::{by_epoch, scroll},
-    pictures,
+    inside,
+    parts::{by_epoch, class, scroll},
 };
 use crate::{
     format::{self, UNKNOWN},
     run::{
         RunFiles,
-        record::{Environment, Filters, Mistake, RunResult, TestReport, Weight},
+        record::{Environment, RunResult, TestReport, Weight},
         scores::{Scores, scores},
     },
     training::{Epoch, Seconds, Step},
 };
-
-/// At most this many are shown.
-const MISTAKES: usize = 48;
-const FILTERS: usize = 64;
 
 /// A longer table of weights is collapsed.
 const WEIGHTS: usize = 24;
@@ -184,16 +180,10 @@ fn tested(test: &TestReport) -> Markup {
     html! {
         h2 { "Test" }
         div.pair { (confusion(test)) (classes(test)) }
-        @if !test.mistakes.is_empty() {
-            h3 { "Mistakes with the highest confidence" }
-            ul.mistakes {
-                @for mistake in test.mistakes.iter().take(MISTAKES) {
-                    li { (picture(mistake, &test.classes)) }
-                }
-            }
-        }
+        @if !test.mistakes.is_empty() { (inside::mistakes(&test.mistakes, &test.classes)) }
+        @if let Some(maps) = &test.feature_maps { (inside::feature_maps(maps, &test.classes)) }
         h2 { "Weights" }
-        @if let Some(filters) = &test.filters { (first_layer(filters)) }
+        @if let Some(filters) = &test.filters { (inside::first_layer(filters)) }
         (weights(&test.weights))
     }
 }
@@ -283,50 +273,6 @@ fn classes(test: &TestReport) -> Markup {
             }
         },
     )
-}
-
-fn picture(mistake: &Mistake, classes: &[String]) -> Markup {
-    let label = class(classes, mistake.label);
-    html! {
-        figure {
-            @if let Some(address) = pictures::mistake(mistake) {
-                img src=(address) width="28" height="28"
-                    alt=(format!("Test image {}, {label}", mistake.index));
-            }
-            figcaption {
-                (label) " predicted as " (class(classes, mistake.predicted)) ", "
-                (format::round_percent(mistake.probability))
-            }
-        }
-    }
-}
-
-fn first_layer(filters: &Filters) -> Markup {
-    let pictures = pictures::filters(filters, FILTERS);
-    let [count, channels, height, width] = filters.shape;
-    let shown = if pictures.len() < count {
-        format!("The first {} of {count} filters", pictures.len())
-    } else {
-        format!("The {count} filters")
-    };
-    let colors = match channels {
-        1 => "",
-        3 => " Its three channels are red, green and blue.",
-        _ => " Shown is the mean of its channels.",
-    };
-    html! {
-        figure {
-            div.filters role="img" aria-label=(format!("{shown} of the first convolution")) {
-                @for picture in &pictures {
-                    img src=(picture) width=(width) height=(height) alt="";
-                }
-            }
-            figcaption {
-                (shown) " of the first convolution, " (height) " × " (width) " weights each. Black \
-                 is a filter's lowest weight, white its highest." (colors)
-            }
-        }
-    }
 }
 
 fn weights(weights: &[Weight]) -> Markup {
@@ -473,8 +419,4 @@ fn facts(caption: &str, rows: &[(&str, String)]) -> Markup {
             }
         }
     }
-}
-
-fn class(classes: &[String], label: usize) -> &str {
-    classes.get(label).map_or(UNKNOWN, String::as_str)
 }

@@ -9,7 +9,10 @@ use crate::{
     format,
     run::{
         RunFiles,
-        record::{Environment, Filters, Mistake, RunResult, TestReport, Weight},
+        record::{
+            Environment, FeatureMaps, Filters, LayerMaps, Mistake, Picture, RunResult, TestReport,
+            Weight,
+        },
         scores::{Scores, scores},
     },
     sweep::{Mean, Spread},
@@ -193,13 +196,53 @@ fn precision_and_recall_by_hand() {
 fn pictures_hold_the_pixels() {
     let pixels: Vec<u8> = (0..784).map(|pixel| (pixel % 251) as u8).collect();
     let mut mistake =
-        Mistake { index: 0, label: 0, predicted: 1, probability: 1.0, pixels: encoded(&pixels) };
+        Mistake { pixels: encoded(&pixels), ..finished(1, 0).test.unwrap().mistakes.remove(0) };
     assert_eq!(
         decoded(&pictures::mistake(&mistake).expect("a picture")).to_luma8().into_raw(),
         pixels
     );
     mistake.pixels = encoded(&pixels[1..]);
     assert_eq!(pictures::mistake(&mistake), None);
+    assert_eq!(pictures::attention(&mistake), None);
+}
+
+/// 2 x 2 pixels.
+fn square(pixels: &[u8; 4]) -> Picture {
+    Picture { size: [2, 2], pixels: encoded(pixels) }
+}
+
+#[test]
+fn attention_is_orange_over_the_image() {
+    let mistake = finished(1, 0).test.unwrap().mistakes.remove(0);
+    let picture = decoded(&pictures::attention(&mistake).expect("a picture")).to_rgb8();
+    // The highest value is at the lower left; the image is gray 7.
+    assert_eq!(picture.get_pixel(0, 27).0, [193, 92, 2]);
+    assert_eq!(picture.get_pixel(27, 0).0, [7, 7, 7]);
+    assert_eq!(
+        decoded(&pictures::picture(&square(&[0, 1, 2, 255])).unwrap()).to_luma8().as_raw(),
+        &[0, 1, 2, 255]
+    );
+    // Files may hold anything.
+    for size in [[2, 3], [0, 0], [usize::MAX, 2]] {
+        let bad = Picture { size, pixels: encoded(&[0; 4]) };
+        assert_eq!(pictures::picture(&bad), None);
+        let attention = Some(bad);
+        assert_eq!(pictures::attention(&Mistake { attention, ..mistake.clone() }), None);
+    }
+}
+
+#[test]
+fn feature_maps_are_shown_with_their_layers() {
+    let page = page(&[finished(1, 0)]);
+    assert!(page.contains("Feature maps") && page.contains("the first 8 of 16 channels"));
+    assert!(page.contains("Where the network sees Class 1"));
+    // Reports of earlier versions have neither.
+    let mut run = finished(1, 0);
+    let test = run.test.as_mut().unwrap();
+    test.feature_maps = None;
+    test.mistakes[0].attention = None;
+    let page = self::page(&[run]);
+    assert!(!page.contains("Feature maps") && !page.contains("Grad-CAM"));
 }
 
 #[test]
@@ -400,7 +443,19 @@ fn finished(epochs: usize, steps: usize) -> RunFiles {
                 predicted: 1,
                 probability: 0.98,
                 pixels: encoded(&[7; 784]),
+                attention: Some(square(&[0, 0, 255, 0])),
             }],
+            feature_maps: Some(FeatureMaps {
+                index: 0,
+                label: 9,
+                image: Picture { size: [28, 28], pixels: encoded(&[7; 784]) },
+                layers: vec![LayerMaps {
+                    layer: "conv1".to_owned(),
+                    channels: 16,
+                    size: [2, 2],
+                    maps: vec![square(&[0, 1, 2, 255]); 8],
+                }],
+            }),
             filters: Some(Filters { shape: [6, 1, 5, 5], values: noise(150) }),
             weights: vec![Weight {
                 name: "conv1.weight".to_owned(),

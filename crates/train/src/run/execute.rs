@@ -300,6 +300,7 @@ impl<'a> Run<'a> {
         let images = data.split(Split::Test);
         let predictions = predict(classifier, &loader(config, images, device))?;
         folder.write_test(&test_report(
+            config,
             classifier,
             &predictions,
             images,

@@ -19,6 +19,7 @@ pub(crate) mod execute;
 pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod images;
+mod inside;
 mod journal;
 mod progress;
 pub mod record;

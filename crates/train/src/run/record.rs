@@ -74,6 +74,9 @@ pub struct TestReport {
     pub mistakes: Vec<Mistake>,
     /// The weights of the first convolution.
     pub filters: Option<Filters>,
+    /// What layers see in a test image; missing in the reports of earlier versions.
+    #[serde(default)]
+    pub feature_maps: Option<FeatureMaps>,
     /// The norms of each weight, in the order of the network.
     pub weights: Vec<Weight>,
 }
@@ -116,6 +119,47 @@ pub struct Mistake {
     pub probability: f64,
     /// 28 x 28 bytes, row by row, 0 is the background; in base64.
     pub pixels: String,
+    /// Where the network sees the predicted class ([Grad-CAM](models::ConvNet::grad_cam)), in the
+    /// resolution of its last feature map; 255 is the largest value. Missing in the reports of earlier
+    /// versions.
+    #[serde(default)]
+    pub attention: Option<Picture>,
+}
+
+/// A small grayscale picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Height and width.
+    pub size: [usize; 2],
+    /// A byte for each pixel, row by row; in base64.
+    pub pixels: String,
+}
+
+/// The feature maps of a test image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeatureMaps {
+    /// Position of the image in the test file, counted from 0.
+    pub index: usize,
+    /// The image's class.
+    pub label: usize,
+    /// The image.
+    pub image: Picture,
+    /// Some layers, in the order of the network.
+    pub layers: Vec<LayerMaps>,
+}
+
+/// The first channels of a layer's output, after its activation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerMaps {
+    /// The layer's name in torchvision.
+    pub layer: String,
+    /// The number of all its channels.
+    pub channels: usize,
+    /// The height and width of its output.
+    pub size: [usize; 2],
+    /// A picture for each of the first channels, perhaps smaller. 0 is the lowest value of all of
+    /// them, 255 the highest.
+    pub maps: Vec<Picture>,
 }
 
 /// The norms of a weight.

@@ -1,15 +1,18 @@
 //! The test report of a run, from predictions for the test images.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use fashion_mnist::Images;
+use burn::module::Module;
+use fashion_mnist::{Images, SIDE};
 
 use super::{
-    record::{Mistake, TestReport, Weight},
+    images::loader,
+    inside,
+    record::{FeatureMaps, Mistake, Picture, TestReport, Weight},
     scores::{class_losses, confusion},
 };
 use crate::{
-    Error,
-    training::{Classifier, evaluate::Predictions, first_filters, weight_norms},
+    Config, Error,
+    training::{Classifier, broken_batch, evaluate::Predictions, first_filters, weight_norms},
 };
 
 /// The most mistakes that a report has.
@@ -17,6 +20,7 @@ const MISTAKES: usize = 36;
 
 /// The test report of a classifier, from its predictions for these images.
 pub(crate) fn test_report(
+    config: &Config,
     classifier: &Classifier,
     predictions: &Predictions,
     images: &Images,
@@ -32,9 +36,18 @@ pub(crate) fn test_report(
         }
     }
     mistakes.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mistakes = mistakes.into_iter().take(MISTAKES).map(|(probability, index, label, class)| {
-        let pixels = BASE64_STANDARD.encode(images.pixels(index));
-        Mistake { index: images.position(index), label, predicted: class, probability, pixels }
+    mistakes.truncate(MISTAKES);
+    let predicted: Vec<usize> = mistakes.iter().map(|&(_, _, _, class)| class).collect();
+    let indices: Vec<usize> = mistakes.iter().map(|&(_, index, ..)| index).collect();
+    let seen = attention(config, classifier, &images.select(&indices), &predicted)?;
+    let mistakes = mistakes.into_iter().zip(seen);
+    let mistakes = mistakes.map(|((probability, index, label, predicted), attention)| Mistake {
+        index: images.position(index),
+        label,
+        predicted,
+        probability,
+        pixels: encode(images.pixels(index)),
+        attention: Some(attention),
     });
 
     let weights = weight_norms(classifier)?.into_iter().enumerate();
@@ -49,6 +62,45 @@ pub(crate) fn test_report(
         losses: class_losses(predictions, images, class_names.len()),
         mistakes: mistakes.collect(),
         filters: first_filters(classifier)?,
+        feature_maps: Some(feature_maps(config, classifier, images)?),
         weights: weights.collect(),
     })
+}
+
+/// Where the classifier sees the classes that it predicts for these images.
+fn attention(
+    config: &Config,
+    classifier: &Classifier,
+    images: &Images,
+    predicted: &[usize],
+) -> Result<Vec<Picture>, Error> {
+    let device = &classifier.network.devices()[0];
+    let mut pictures = Vec::new();
+    for batch in loader(config, images, device).epoch(0) {
+        let batch = batch.map_err(broken_batch)?;
+        let classes = &predicted[pictures.len()..][..batch.images.dims()[0]];
+        pictures.extend(inside::attention(&classifier.network, batch.images, classes)?);
+    }
+    Ok(pictures)
+}
+
+/// What the classifier's layers see in the first of these images.
+fn feature_maps(
+    config: &Config,
+    classifier: &Classifier,
+    images: &Images,
+) -> Result<FeatureMaps, Error> {
+    let device = &classifier.network.devices()[0];
+    let batch = loader(config, &images.first(1), device).epoch(0).next();
+    let batch = batch.expect("there are test images").map_err(broken_batch)?;
+    Ok(FeatureMaps {
+        index: images.position(0),
+        label: images.labels()[0].into(),
+        image: Picture { size: [SIDE; 2], pixels: encode(images.pixels(0)) },
+        layers: inside::feature_maps(&classifier.network, batch.images)?,
+    })
+}
+
+fn encode(pixels: &[u8]) -> String {
+    BASE64_STANDARD.encode(pixels)
 }

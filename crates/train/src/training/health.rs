@@ -118,7 +118,7 @@ pub(crate) fn advise(message: &str) -> String {
 }
 
 /// The error for a batch that cannot be loaded.
-pub(super) fn broken_batch(error: DatasetError) -> Error {
+pub(crate) fn broken_batch(error: DatasetError) -> Error {
     Error::Training(format!("cannot load a batch: {error}"))
 }
 

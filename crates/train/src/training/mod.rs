@@ -27,14 +27,14 @@ mod weights;
 
 pub use classifier::Classifier;
 pub use ema::Ema;
-pub(crate) use health::describe;
+pub(crate) use health::{broken_batch, describe};
 pub(crate) use metrics::Observer;
 pub use metrics::{Epoch, Seconds, Step};
 pub use state::State;
 pub use trainer::Model;
 pub(crate) use trainer::{Inputs, Trainer};
 pub use weights::Filters;
-pub(crate) use weights::{first_filters, weight_norms};
+pub(crate) use weights::{first_filters, read_values, weight_norms};
 
 #[cfg(test)]
 pub(crate) use self::schedule::Schedule;

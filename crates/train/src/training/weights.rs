@@ -132,7 +132,7 @@ pub(crate) fn first_filters(classifier: &Classifier) -> Result<Option<Filters>, 
 }
 
 /// Reads values from the device.
-pub(super) fn read_values(numbers: Tensor<1>) -> Result<Vec<f64>, Error> {
+pub(crate) fn read_values(numbers: Tensor<1>) -> Result<Vec<f64>, Error> {
     let failed = |error: String| Error::Training(advise(&error));
     let data = numbers.try_into_data().map_err(|error| failed(error.to_string()))?;
     data.convert::<f64>().try_into_vec().map_err(|error| failed(format!("{error:?}")))
