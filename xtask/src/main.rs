@@ -21,6 +21,7 @@ mod kills;
 mod performance;
 mod reproduce;
 mod torchvision;
+mod web;
 
 /// The same allocator as in `train`; the fuzzer counts its memory.
 #[global_allocator]
@@ -58,8 +59,8 @@ enum Chore {
     /// Writes assets/performance.md and its chart from the files in assets/performance; with
     /// --against, measures again first.
     Performance(performance::Arguments),
-    /// Trains the configs of configs/d2l and configs/best, the cheapest first, and writes the
-    /// results to assets/reproduce.md. Skips finished runs and resumes interrupted ones.
+    /// Trains the configs of configs/d2l, configs/cpu and configs/best, the cheapest first, and writes
+    /// the results to assets/reproduce.md. Skips finished runs and resumes interrupted ones.
     Reproduce(reproduce::Arguments),
     /// Compares the networks with torchvision's, through weight files, in both directions. Needs
     /// torch, torchvision and safetensors.
@@ -70,6 +71,9 @@ enum Chore {
         /// The networks, by torchvision's names; if none is given, all that torchvision has.
         networks: Vec<String>,
     },
+    /// Builds the web page that trains in a browser. Needs the target wasm32-unknown-unknown and
+    /// wasm-bindgen-cli.
+    Web(web::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,6 +137,7 @@ fn run(chore: Chore) -> Result<(), Error> {
         Chore::Performance(arguments) => performance::run(&arguments),
         Chore::Reproduce(arguments) => reproduce::run(&arguments),
         Chore::Torchvision { python, networks } => torchvision::run(&python, networks),
+        Chore::Web(arguments) => web::run(&arguments),
         Chore::Bench { part: Part::BatchNorm { alone, relu }, device, json } => {
             let what = bench::batch_norm::What { alone, relu };
             bench::batch_norm::run(&device::choose(device)?.found, what, json);

@@ -16,7 +16,7 @@ use train::{
 use crate::assets::root;
 
 /// The folders of `configs` whose configs are trained.
-pub const SETS: [&str; 2] = ["d2l", "best"];
+pub const SETS: [&str; 3] = ["d2l", "cpu", "best"];
 
 /// A config to train.
 pub struct Experiment {

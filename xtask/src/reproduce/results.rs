@@ -46,7 +46,7 @@ pub fn write(experiments: &[Experiment], runs: &Path, folder: &Path) -> Result<(
             markdown,
             "\n![Validation accuracy by epoch](reproduce.svg)\n\n\
              Validation accuracy by epoch, from {LOWEST} on; thin lines are those of `d2l`, thick \
-             ones those of `best`.\n"
+             ones this project's own recipes.\n"
         )
         .expect("a string");
     }
@@ -60,8 +60,9 @@ fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "# Reproduction\n\n\
          Written by `cargo xtask reproduce`. `d2l` are the recipes of Dive into Deep Learning \
-         ([`configs/d2l`](../configs/d2l)), `best` are this project's own \
-         ([`configs/best`](../configs/best)); the cheapest comes first. Each trains on 55,000 images \
+         ([`configs/d2l`](../configs/d2l)). This project's own are `cpu`, for a few minutes of a CPU \
+         ([`configs/cpu`](../configs/cpu)), and `best` ([`configs/best`](../configs/best)). The \
+         cheapest comes first. Each trains on 55,000 images \
          of Fashion-MNIST, with 5,000 held out for validation, and is tested once on the 10,000 test \
          images.\n\n\
          | set | network | parameters | epochs | test accuracy | to beat | images/s | minutes \
@@ -178,7 +179,7 @@ fn draw(
     let mut numbers = BTreeMap::<_, usize>::new();
     for (experiment, run) in rows {
         let number = numbers.entry(experiment.set).or_default();
-        let width = if experiment.set == "best" { 4 } else { 2 };
+        let width = if experiment.set == "d2l" { 2 } else { 4 };
         let style = COLORS[*number % COLORS.len()].stroke_width(width);
         *number += 1;
 
@@ -362,7 +363,7 @@ pub mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(&experiments().unwrap(), &folder.path().join("runs"), folder.path()).unwrap();
         let markdown = fs::read_to_string(folder.path().join("reproduce.md")).unwrap();
-        assert_eq!(markdown.matches("not trained yet").count(), 14);
+        assert_eq!(markdown.matches("not trained yet").count(), 17);
         assert!(!markdown.contains("reproduce.svg"));
         assert!(!folder.path().join("reproduce.svg").exists());
     }
