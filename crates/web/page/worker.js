@@ -5,6 +5,7 @@ import init, { Dataset, Files, Trainer } from "./web.js";
 const wasm = await init();
 let files = new Files();
 let data, trainer, settings;
+let turn = 0; // the training that runs; a pause or another network ends it
 let running = false;
 let step = 0;
 let image; // the pixels of the picture that is shown
@@ -23,7 +24,7 @@ const handlers = {
     use(Dataset.synthetic());
   },
   create(message) {
-    running = false;
+    stop();
     settings = message.settings;
     const created = new Trainer(data, JSON.stringify(settings));
     trainer?.free();
@@ -35,12 +36,10 @@ const handlers = {
   run() {
     if (!running && trainer) {
       running = true;
-      train();
+      train(turn);
     }
   },
-  pause() {
-    running = false;
-  },
+  pause: stop,
   testImage({ index }) {
     image = data.pixels(index);
     post("testImage", { pixels: image, label: data.label(index) });
@@ -72,8 +71,13 @@ onmessage = ({ data: message }) => {
   }
 };
 
-function use(dataset) {
+function stop() {
   running = false;
+  turn += 1;
+}
+
+function use(dataset) {
+  stop();
   trainer?.free();
   trainer = undefined;
   data?.free();
@@ -91,28 +95,27 @@ function show() {
   post("snapshot", { snapshot: JSON.parse(trainer.snapshot(image)) });
 }
 
-async function train() {
-  const me = trainer;
+async function train(mine) {
   let shown = performance.now();
   try {
-    while (running && me === trainer) {
+    while (mine === turn) {
       // Some steps at a time, and then the messages that came in between.
       const began = performance.now();
       const steps = [];
       let epochEnded = false;
       let now;
       do {
-        const [loss, accuracy] = me.step();
+        const [loss, accuracy] = trainer.step();
         step += 1;
         steps.push([step, loss, accuracy]);
-        epochEnded = me.epoch()[1] >= 1;
+        epochEnded = trainer.epoch()[1] >= 1;
         now = performance.now();
       } while (now - began < 100 && !epochEnded);
-      const [epoch, share] = me.epoch();
+      const [epoch, share] = trainer.epoch();
       const images = steps.length * settings.batch_size;
       post("steps", { steps, epoch, share, speed: images / ((now - began) / 1000), memory: wasm.memory.buffer.byteLength });
       if (epochEnded) {
-        const [loss, accuracy] = me.validate(5000);
+        const [loss, accuracy] = trainer.validate(5000);
         post("validation", { step, epoch, loss, accuracy });
       }
       if (epochEnded || performance.now() - shown > 1000) {
@@ -122,7 +125,7 @@ async function train() {
       await new Promise((resolve) => setTimeout(resolve));
     }
   } catch (error) {
-    running = false;
+    stop();
     post(error instanceof WebAssembly.RuntimeError ? "fellOver" : "ended", { text: sentence(error) });
   }
 }

@@ -35,7 +35,7 @@ const NOT_RUN: [(&str, &str); 10] = [
     ("cargo run -p xtask", "a measurement, with other features"),
     ("python", "PyTorch's side of a measurement"),
     ("--features", "a build with other features; CI has one"),
-    ("--weights", "needs published weights"),
+    ("--network resnet50", "needs weights of torchvision"),
     ("resume", "`resume.rs` tests interrupted runs"),
     ("watch", "`watch.rs` tests it"),
 ];
@@ -50,7 +50,7 @@ fn documents() -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.extension().is_some_and(|it| it == "md")).collect::<Vec<_>>()
     };
-    let folders = ["", "assets", "assets/notes/en", "assets/notes/zh"].map(|it| root().join(it));
+    let folders = ["", "assets", "assets/weights", "assets/notes/en", "assets/notes/zh"].map(|it| root().join(it));
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<_> = folders.into_iter().chain(crates).flat_map(markdown).collect();
     all.sort();
@@ -125,6 +125,12 @@ fn the_commands_in_the_documents_work() {
             }
         }
     }
+    let (weights, to) = (root().join("assets/weights"), folder.join("assets/weights"));
+    fs::create_dir_all(&to).unwrap();
+    for entry in fs::read_dir(weights).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
     RgbImage::new(40, 50).save_with_format(folder.join("photo.jpg"), ImageFormat::Jpeg).unwrap();
     let images = std::env::var_os(IMAGES);
     if images.is_none() {
@@ -157,7 +163,8 @@ fn the_commands_in_the_documents_work() {
             panic!("{document}: `{command}` is of no kind that this test knows")
         });
         let words = shlex::split(arguments.trim_start().trim_start_matches("--")).unwrap();
-        let needs_images = words.iter().any(|word| word.parse::<usize>().is_ok());
+        let needs_images = words.iter().any(|word| word.parse::<usize>().is_ok())
+            || words.iter().any(|word| word == "evaluate") && words.iter().any(|word| word == "--weights");
         if needs_images && images.is_none() || !run.insert(words.clone()) {
             continue;
         }

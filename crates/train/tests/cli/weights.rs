@@ -80,6 +80,34 @@ fn a_run_is_tested_and_exported() {
     }
 }
 
+/// The weights in `assets/weights` have the accuracies that the page about them states.
+#[test]
+fn published_weights_are_as_accurate_as_stated() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/weights");
+    let page = fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut stated = Vec::new();
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (file, rest) = row.split_once('`').unwrap();
+        let accuracy = rest.trim_end_matches([' ', '|']).rsplit(' ').next().unwrap();
+        stated.push((file.to_owned(), accuracy.parse::<f64>().unwrap()));
+    }
+    let files = fs::read_dir(&folder).unwrap().count() - 1; // without the page
+    assert_eq!(files, stated.len());
+    let Ok(data) = std::env::var("FASHION_MNIST_DIR") else {
+        eprintln!("the accuracy of the published weights is not tested without FASHION_MNIST_DIR");
+        return;
+    };
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(data);
+    for (file, accuracy) in stated {
+        let (weights, data) = (folder.join(&file), data.to_str().unwrap());
+        let evaluate = ["evaluate", "--weights", weights.to_str().unwrap(), "--device", "flex"];
+        let found = json(run(&[&evaluate[..], &["--data-dir", data, "--json"]].concat()));
+        // Another processor may round one image to the other side.
+        let difference = found["accuracy"].as_f64().unwrap() - accuracy;
+        assert!(difference.abs() < 3e-4, "{file}: {found}");
+    }
+}
+
 /// Exported weights predict and evaluate as their run does: the file names its network and its
 /// normalization, which here is not the default for a file without a description.
 #[test]
