@@ -1,17 +1,19 @@
 //! Builds the web page, and serves it.
 
 use std::{
-    env, fs,
-    io::{self, Read},
-    net::Ipv4Addr,
-    path::{Component, Path, PathBuf},
+    env, fs, io,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use clap::Args;
+use fashion_mnist::Files;
 use serde_json::Value;
-use tiny_http::{Header, Method, Request, Response, Server};
-use train::Error;
+use tiny_http::{Method, Request, Response};
+use train::{
+    Error,
+    loopback::{header, is_local, server},
+};
 
 use crate::assets::{cannot_write, root};
 
@@ -22,8 +24,8 @@ pub struct Arguments {
     #[arg(long, default_value = "web")]
     output: PathBuf,
 
-    /// Serves the page on this machine's loopback address when it is built, and the files of
-    /// FASHION_MNIST_DIR with it.
+    /// Serves the page on this machine's loopback address when it is built, and Fashion-MNIST with it,
+    /// from where `train` finds or downloads it.
     #[arg(long)]
     serve: bool,
 
@@ -118,24 +120,39 @@ fn locked_version(name: &str) -> Result<String, Error> {
     let unreadable = |error: String| Error::Usage(format!("{}: {error}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
     let lock: toml::Table = toml::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
-    let packages = lock["package"].as_array().into_iter().flatten();
-    let mut found = packages.filter(|package| package["name"].as_str() == Some(name));
-    let version = found.next().and_then(|package| package["version"].as_str());
-    version.map(ToOwned::to_owned).ok_or_else(|| unreadable(format!("has no {name}")))
+    let text = |package: &toml::Value, key| Some(package.get(key)?.as_str()?.to_owned());
+    let mut packages = lock.get("package").and_then(|it| it.as_array()).into_iter().flatten();
+    let found = packages.find(|package| text(package, "name").as_deref() == Some(name));
+    let version = found.and_then(|package| text(package, "version"));
+    version.ok_or_else(|| unreadable(format!("has no {name}")))
 }
 
 fn failed(program: &str, error: &io::Error) -> Error {
     Error::Usage(format!("cannot run {program}: {error}"))
 }
 
+/// The packed files of Fashion-MNIST, as the page asks for them.
+const IMAGES: [&str; 4] = [
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+];
+
+/// The page's policy, which a server must send for the worker, too: no other machine is asked.
+const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
+                      connect-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; \
+                      form-action 'none'";
+
 /// Serves the page until Ctrl-C.
 fn serve(page: &Path, port: u16) -> Result<(), Error> {
-    let server = Server::http((Ipv4Addr::LOCALHOST, port)).map_err(|error| {
-        Error::Usage(format!("--port {port}: {error}; `--port 0` takes a free one"))
-    })?;
-    let port = server.server_addr().to_ip().map_or(port, |address| address.port());
+    let images = Files::find(None);
+    if let Err(error) = &images {
+        eprintln!("the page is served without Fashion-MNIST: {error}");
+    }
+    let images = images.ok().map(|files| files.directory().to_owned());
+    let (server, port) = server(port)?;
     println!("http://127.0.0.1:{port}");
-    let images = env::var_os("FASHION_MNIST_DIR").map(PathBuf::from);
     for request in server.incoming_requests() {
         // A browser that is gone is no error.
         let _ = answer(request, page, images.as_deref());
@@ -144,33 +161,28 @@ fn serve(page: &Path, port: u16) -> Result<(), Error> {
 }
 
 fn answer(request: Request, page: &Path, images: Option<&Path>) -> io::Result<()> {
-    let url =
-        request.url().split('?').next().unwrap_or_default().trim_start_matches('/').to_owned();
-    let name = if url.is_empty() { "index.html" } else { &url };
-    let known = PAGE.iter().chain(&COMPILED).find(|(known, _)| *known == name);
-    let file = match (known, name.strip_prefix("fashion-mnist/"), images) {
-        (Some((name, kind)), ..) => Some((page.join(name), *kind)),
-        (None, Some(name), Some(images)) if is_plain(name) => {
-            Some((images.join(name), "application/octet-stream"))
-        }
-        _ => None,
-    };
-    let content = file.filter(|_| request.method() == &Method::Get).and_then(|(path, kind)| {
-        let mut content = Vec::new();
-        fs::File::open(path).ok()?.read_to_end(&mut content).ok()?;
-        Some((content, kind))
-    });
-    let Some((content, kind)) = content else {
+    let is_read = is_local(&request) && request.method() == &Method::Get;
+    let found = file(request.url(), page, images).filter(|_| is_read);
+    let found = found.and_then(|(path, kind)| Some((fs::read(path).ok()?, kind)));
+    let Some((content, kind)) = found else {
         return request.respond(Response::from_string("not found").with_status_code(404));
     };
-    let header = Header::from_bytes("Content-Type", kind).expect("valid");
-    request.respond(Response::from_data(content).with_header(header))
+    let response = Response::from_data(content)
+        .with_header(header("Content-Type", kind))
+        .with_header(header("Content-Security-Policy", POLICY))
+        .with_header(header("X-Content-Type-Options", "nosniff"));
+    request.respond(response)
 }
 
-/// Whether this is the name of a file, without a folder.
-fn is_plain(name: &str) -> bool {
-    let mut components = Path::new(name).components();
-    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
+/// The file behind an address, and its media type.
+fn file(url: &str, page: &Path, images: Option<&Path>) -> Option<(PathBuf, &'static str)> {
+    let path = url.split('?').next()?.strip_prefix('/')?;
+    let name = if path.is_empty() { "index.html" } else { path };
+    if let Some((name, kind)) = PAGE.iter().chain(&COMPILED).find(|(known, _)| *known == name) {
+        return Some((page.join(name), kind));
+    }
+    let image = name.strip_prefix("fashion-mnist/").filter(|name| IMAGES.contains(name))?;
+    Some((images?.join(image), "application/octet-stream"))
 }
 
 #[cfg(test)]
@@ -178,11 +190,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_of_the_folder_are_served() {
-        assert!(is_plain("train-labels-idx1-ubyte.gz"));
-        for name in ["", "..", "../secret", "a/b", "/etc/hosts", "."] {
-            assert!(!is_plain(name), "{name}");
+    fn only_the_page_and_the_images_are_served() {
+        let find = |url| file(url, Path::new("web"), Some(Path::new("images")));
+        let path = |url| find(url).unwrap().0;
+        assert_eq!(path("/"), Path::new("web/index.html"));
+        assert_eq!(path("/?lang=zh"), Path::new("web/index.html"));
+        assert_eq!(find("/web_bg.wasm").unwrap().1, "application/wasm");
+        let labels = "train-labels-idx1-ubyte.gz";
+        assert_eq!(path(&format!("/fashion-mnist/{labels}")), Path::new("images").join(labels));
+        for url in ["", "/../secret", "/fashion-mnist/", "/fashion-mnist/../secret", "//etc/hosts"]
+        {
+            assert_eq!(find(url), None, "{url}");
         }
+    }
+
+    /// The page has it for servers that do not send it.
+    #[test]
+    fn the_policy_is_that_of_the_page() {
+        let page = fs::read_to_string(root().join("crates/web/page/index.html")).unwrap();
+        assert!(page.contains(&format!("content=\"{POLICY}\"")));
     }
 
     #[test]
@@ -202,9 +228,14 @@ mod tests {
         let read = |name| fs::read_to_string(root().join("crates/web/page").join(name)).unwrap();
         let texts = read("texts.js");
         let (english, chinese) = texts.split_once("\n  zh: {").unwrap();
-        let has = |part: &str, key: &str| part.contains(&format!("{key}:"));
+        let has = |part: &str, key: &str| {
+            let starts = [" ", "{"].map(|before| format!("{before}{key}:"));
+            starts.iter().any(|start| part.contains(start))
+        };
         let index = read("index.html");
-        let named = index.split("data-text=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let named = ["data-text=\"", "data-label=\""].into_iter().flat_map(|start| {
+            index.split(start).skip(1).map(|rest| rest.split('"').next().unwrap())
+        });
         let page = read("page.js");
         let used = page.split("t.").skip(1).zip(page.split("t.")).filter_map(|(after, before)| {
             let is_name = |char: char| char.is_alphanumeric();

@@ -147,15 +147,16 @@
 //!
 //! The crate detects the processor once and uses AVX-512 (F and VL) if it is available, else AVX2
 //! with FMA. A layer of up to 8 channels always uses AVX2. The environment variable
-//! `CONVOLUTION_MAX_ISA=avx2` disables AVX-512, `portable` disables both. The third set of kernels,
-//! in plain Rust, is for the tests of the other two.
+//! `CONVOLUTION_MAX_ISA=avx2` disables AVX-512, `portable` disables both. The kernels in plain Rust
+//! are for the tests of the others. WebAssembly has its own set, if it is compiled with `simd128`.
 //!
 //! Burn's operations are used instead, through the same methods and with the same results up to
 //! rounding:
 //!
 //! - with [`Kernels::Burn`];
 //! - on a GPU, and on a CPU backend whose feature of this crate is off;
-//! - on processors without AVX2 and FMA, such as Arm's, and with `CONVOLUTION_MAX_ISA=portable`;
+//! - on processors without AVX2 and FMA, such as Arm's, with `CONVOLUTION_MAX_ISA=portable`, and in
+//!   WebAssembly without `simd128`;
 //! - for types other than f32, for groups and dilation, for pooling with unequal padding on
 //!   opposite sides, and for tensors without values.
 //!

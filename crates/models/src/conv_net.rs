@@ -84,7 +84,8 @@ pub trait ConvNet: LayerNames {
 
     /// Computes images `[batch, channels, height, width]` and returns each layer whose output is a
     /// feature map, in the order of the [`summary`](Self::summary), with this output: after the sum
-    /// with the residual and the activation, if the layer has them.
+    /// with the residual and the activation, if the layer has them. The images are on a device without
+    /// gradients.
     ///
     /// # Panics
     ///
@@ -98,13 +99,28 @@ pub trait ConvNet: LayerNames {
         layers.into_iter().filter(|layer| layer.output.len() == 3).zip(images.finish()).collect()
     }
 
+    /// Returns at most `most` of the [feature maps](Self::feature_maps), to look at: those of layers with
+    /// an activation, from the first to the last, at equal distances.
+    ///
+    /// # Panics
+    ///
+    /// As [`feature_maps`](Self::feature_maps).
+    fn activations(&self, images: Tensor<4>, most: usize) -> Vec<(Layer, Tensor<4>)> {
+        let maps = self.feature_maps(images).into_iter();
+        let maps: Vec<_> = maps.filter(|(layer, _)| layer.activation.is_some()).collect();
+        let count = maps.len().min(most);
+        let last = maps.len().saturating_sub(1);
+        let chosen = (0..count).map(|index| index * last / (count - 1).max(1));
+        chosen.map(|index| maps[index].clone()).collect()
+    }
+
     /// Returns where in each image the network sees its class: Grad-CAM, Selvaraju et al., [Visual
     /// explanations from deep networks via gradient-based
     /// localization](https://arxiv.org/abs/1610.02391) (2017), section 3.
     ///
-    /// Each channel of the last feature map has the mean gradient of the class's logit as its weight;
-    /// the result is ReLU of the weighted sum of the channels, `[batch, height, width]` of the last
-    /// feature map. `images` are `[batch, channels, height, width]`, and `classes` `[batch]`, both on a
+    /// The last feature map is the output of [`features`](Self::features), after its last pool if the
+    /// network has one. Each channel has the mean gradient of the class's logit as its weight;
+    /// the result is ReLU of the weighted sum of the channels, `[batch, height, width]`. `images` are `[batch, channels, height, width]`, and `classes` `[batch]`, both on a
     /// device without gradients.
     ///
     /// # Panics

@@ -84,7 +84,9 @@ pub use feature_map::{FeatureMap, FeatureVector, Outline};
 pub use init::Initialization;
 pub use layer_names::{LayerNames, Listing};
 pub use networks::*;
-pub use weights::{Hint, LoadOptions, Metadata, Mismatch, WeightsError, read_metadata};
+pub use weights::{
+    Hint, LoadOptions, Metadata, Mismatch, WeightsError, read_metadata, read_metadata_bytes,
+};
 
 #[cfg(test)]
 mod tests;

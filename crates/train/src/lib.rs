@@ -15,6 +15,7 @@
 //! | [`config`] | the config of a run: a strict TOML file |
 //! | [`device`] | the backends of this build and the devices of this machine |
 //! | `output`, `stop`, `program` | printed lines, requests to stop, this program's command line |
+//! | [`loopback`] | a small web server for this machine only |
 //! | `format`, `encoding` | numbers for display, and in files |
 //! | [`allocator`] | an allocator that keeps freed memory |
 
@@ -29,6 +30,7 @@ mod diagram;
 mod encoding;
 mod error;
 mod format;
+pub mod loopback;
 mod output;
 mod program;
 mod report;

@@ -13,7 +13,7 @@ function prepare(canvas) {
   return { context, width, height };
 }
 
-// Numbers between which a scale has its marks: 4 to 8 steps of 1, 2 or 5 times a power of ten.
+// Numbers between which a scale has its marks: 2 to 5 steps of 1, 2 or 5 times a power of ten.
 function marks(low, high) {
   const rough = (high - low) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));

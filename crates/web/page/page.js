@@ -4,7 +4,7 @@ import { bars, lineChart, picture } from "./charts.js";
 import { texts } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
-const worker = new Worker("worker.js", { type: "module" });
+let worker;
 const send = (type, content = {}, transfer = []) => worker.postMessage({ type, ...content }, transfer);
 
 const SIDE = 28;
@@ -14,9 +14,11 @@ let t = texts[language];
 
 // What is shown, so that another language or theme can show it again.
 const state = {
-  source: undefined, // { synthetic, classes }, or { missing }
+  source: undefined, // { synthetic, classes }
+  missing: 0, // of the four files, if some were given
   created: false, running: false,
-  losses: [], curve: [], validations: [], last: undefined,
+  losses: [], // of the first steps, for the page's test
+  curve: [], validations: [], last: undefined,
   snapshot: undefined, probabilities: undefined, truth: undefined,
   pixels: new Uint8Array(SIDE * SIDE),
   testImage: 0,
@@ -32,7 +34,9 @@ function write() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   document.title = t.title;
   $("language").textContent = t.other;
+  $("language").lang = language === "zh" ? "en" : "zh-CN";
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = t[element.dataset.text];
+  for (const element of document.querySelectorAll("[data-label]")) element.ariaLabel = t[element.dataset.label];
   writeSource();
   writeAbout();
   writeButtons();
@@ -44,7 +48,8 @@ function write() {
 
 function writeSource() {
   const { source } = state;
-  $("source").textContent = !source ? t.noData : source.missing ? t.missing(source.missing) : source.synthetic ? t.isSynthetic : t.isReal;
+  const known = !source ? t.noData : source.synthetic ? t.isSynthetic : t.isReal;
+  $("source").textContent = state.missing ? `${t.missing(state.missing)} ${source ? known : ""}` : known;
 }
 
 function writeAbout() {
@@ -53,9 +58,10 @@ function writeAbout() {
 
 function writeButtons() {
   $("train").textContent = state.running ? t.pause : state.created && state.last ? t.goOn : t.train;
-  $("train").disabled = !state.source?.classes;
+  $("train").disabled = !state.source;
   $("restart").disabled = !state.last;
   $("download").disabled = !state.created;
+  $("load").disabled = !state.created;
 }
 
 function writeStatus() {
@@ -71,9 +77,10 @@ function writeStatus() {
   $("progress").value = state.last?.share ?? 0;
 }
 
-function say(text) {
-  $("message").hidden = !text;
-  $("message").textContent = text ?? "";
+// Says something to the visitor: an error, or good news.
+function say(text = "", isGood = false) {
+  $("message").textContent = text;
+  $("message").classList.toggle("good", isGood);
 }
 
 // Pictures.
@@ -148,6 +155,7 @@ function showPixels() {
 function changed() {
   state.truth = undefined;
   showPixels();
+  drawPrediction();
   if (state.created) send("picture", { pixels: state.pixels.slice() });
 }
 
@@ -158,7 +166,7 @@ const received = {
     document.body.dataset.ready = "";
   },
   missing({ count }) {
-    state.source = { missing: count };
+    state.missing = count;
     writeSource();
   },
   data({ synthetic, classes }) {
@@ -210,55 +218,75 @@ const received = {
     state.snapshot = snapshot;
     drawSnapshot();
   },
-  weights({ bytes }) {
+  weights({ name, bytes }) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-    link.download = `${$("settings").elements.network.value}.safetensors`;
+    link.download = `${name}.safetensors`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   },
   loaded({ name }) {
-    say(t.loaded(name));
+    say(t.loaded(name), true);
   },
-  error({ text }) {
+  error({ text, running }) {
+    state.running = running;
     say(text);
     writeSource();
-  },
-  ended({ text }) {
-    state.running = false;
-    say(text);
     writeButtons();
   },
-  fellOver() {
-    received.ended({ text: t.fellOver });
+  panicked() {
+    startWorker();
+    Object.assign(state, { source: undefined, missing: 0, created: false, running: false, last: undefined });
+    write();
+    say(t.panicked);
   },
 };
 
-worker.onmessage = ({ data }) => received[data.type](data);
-worker.onerror = (event) => say(event.message ?? t.fellOver);
+function startWorker() {
+  worker?.terminate();
+  worker = new Worker("worker.js", { type: "module" });
+  worker.onmessage = ({ data }) => received[data.type](data);
+  worker.onerror = (event) => say(event.message ?? t.panicked);
+}
 
 // What the visitor does.
 
 function create() {
+  // The browser says what is wrong, in the visitor's language.
+  if (!$("settings").reportValidity()) state.running = false;
+  state.created = false;
+  writeButtons();
+  if (!$("settings").checkValidity()) return;
   const { elements } = $("settings");
   const settings = {};
   for (const element of elements) settings[element.name] = element.type === "number" ? Number(element.value) : element.value;
-  state.created = false;
   send("create", { settings });
+}
+
+// The contents of a file or of an answer; undefined, with a sentence, if they cannot be read.
+async function read(source, name) {
+  try {
+    return await source.arrayBuffer();
+  } catch {
+    say(t.unreadable(name));
+    writeSource();
+  }
 }
 
 async function addFiles(list) {
   say();
   $("source").textContent = t.loading;
   for (const file of list) {
-    const contents = await file.arrayBuffer();
+    const contents = await read(file, file.name);
+    if (!contents) return;
     send("addFile", { name: file.name, contents }, [contents]);
   }
 }
 
 async function loadWeights(file) {
-  const contents = await file.arrayBuffer();
-  send("load", { name: file.name, contents }, [contents]);
+  if (!state.created) return say(t.imagesFirst);
+  const contents = await read(file, file.name);
+  if (contents) send("load", { name: file.name, contents }, [contents]);
 }
 
 async function openPicture(file) {
@@ -274,6 +302,7 @@ async function openPicture(file) {
   context.fillRect(0, 0, SIDE, SIDE);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, SIDE, SIDE);
+  bitmap.close();
   const { data } = context.getImageData(0, 0, SIDE, SIDE);
   const gray = state.pixels.map((_, index) => {
     const [red, green, blue] = data.subarray(index * 4);
@@ -287,16 +316,18 @@ async function openPicture(file) {
   changed();
 }
 
-// Draws a soft dot where the pointer is.
+// Draws a soft dot wherever the pointer was.
 function draw(event) {
   const box = $("picture").getBoundingClientRect();
-  const x = ((event.clientX - box.left) / box.width) * SIDE;
-  const y = ((event.clientY - box.top) / box.height) * SIDE;
-  state.pixels.forEach((value, index) => {
-    const distance = Math.hypot((index % SIDE) + 0.5 - x, Math.floor(index / SIDE) + 0.5 - y);
-    const ink = 255 * Math.max(0, Math.min(1, 2.2 - distance));
-    state.pixels[index] = Math.max(value, ink);
-  });
+  for (const { clientX, clientY } of [event, ...(event.getCoalescedEvents?.() ?? [])]) {
+    const x = ((clientX - box.left) / box.width) * SIDE;
+    const y = ((clientY - box.top) / box.height) * SIDE;
+    state.pixels.forEach((value, index) => {
+      const distance = Math.hypot((index % SIDE) + 0.5 - x, Math.floor(index / SIDE) + 0.5 - y);
+      const ink = 255 * Math.max(0, Math.min(1, 2.2 - distance));
+      state.pixels[index] = Math.max(value, ink);
+    });
+  }
   changed();
 }
 
@@ -314,7 +345,7 @@ $("clear").onclick = () => {
 };
 $("next").onclick = () => {
   state.testImage += 1;
-  if (state.source?.classes) send("testImage", { index: state.testImage });
+  if (state.source) send("testImage", { index: state.testImage });
 };
 $("photo").onchange = ({ target }) => {
   if (target.files.length) openPicture(target.files[0]);
@@ -340,7 +371,8 @@ $("server").onclick = async () => {
       say(t.notOnServer(`${name}.gz`));
       return writeSource();
     }
-    const contents = await answer.arrayBuffer();
+    const contents = await read(answer, `${name}.gz`);
+    if (!contents) return;
     send("addFile", { name, contents }, [contents]);
   }
 };
@@ -355,7 +387,7 @@ $("restart").onclick = () => create();
 $("settings").onchange = () => {
   writeAbout();
   state.running = false;
-  if (state.source?.classes) create();
+  if (state.source) create();
 };
 $("settings").onsubmit = (event) => event.preventDefault();
 $("download").onclick = () => send("weights");
@@ -389,5 +421,6 @@ addEventListener("resize", () => {
 // For the page's test, tests/page.py.
 if (new URLSearchParams(location.search).has("debug")) globalThis.state = state;
 
+startWorker();
 write();
 showPixels();

@@ -2,8 +2,9 @@
 
 import init, { Dataset, Files, Trainer } from "./web.js";
 
-const wasm = await init();
-let files = new Files();
+// Messages that come before this is done wait for it.
+const ready = init();
+let wasm, files;
 let data, trainer, settings;
 let turn = 0; // the training that runs; a pause or another network ends it
 let running = false;
@@ -15,21 +16,26 @@ const sentence = (error) => (typeof error === "string" ? error : String(error?.m
 
 const handlers = {
   addFile({ name, contents }) {
+    files ??= new Files();
     files.add(name, new Uint8Array(contents));
-    if (files.missing() > 0) return post("missing", { count: files.missing() });
-    use(Dataset.fromFiles(files));
-    files = new Files();
+    const count = files.missing();
+    if (count === 0) {
+      use(Dataset.fromFiles(files));
+      files = undefined;
+    }
+    post("missing", { count });
   },
   synthetic() {
     use(Dataset.synthetic());
   },
   create(message) {
     stop();
-    settings = message.settings;
-    const created = new Trainer(data, JSON.stringify(settings));
+    // First, so that there are never two in memory.
     trainer?.free();
-    trainer = created;
+    trainer = undefined;
+    settings = message.settings;
     step = 0;
+    trainer = new Trainer(data, JSON.stringify(settings));
     post("created");
     show();
   },
@@ -53,7 +59,7 @@ const handlers = {
     show();
   },
   weights() {
-    post("weights", { bytes: trainer.weights() });
+    post("weights", { name: settings.network, bytes: trainer.weights() });
   },
   load({ name, contents }) {
     trainer.load(name, new Uint8Array(contents));
@@ -62,14 +68,20 @@ const handlers = {
   },
 };
 
-onmessage = ({ data: message }) => {
+onmessage = async ({ data: message }) => {
   try {
+    wasm ??= await ready;
     handlers[message.type](message);
   } catch (error) {
-    // A panic has already been shown in the console, and leaves the memory as it was.
-    post(error instanceof WebAssembly.RuntimeError ? "fellOver" : "error", { text: sentence(error) });
+    report(error);
   }
 };
+
+// After a panic the memory cannot be trusted: the page then starts another worker.
+function report(error) {
+  const type = error instanceof WebAssembly.RuntimeError ? "panicked" : "error";
+  post(type, { text: sentence(error), running });
+}
 
 function stop() {
   running = false;
@@ -126,8 +138,8 @@ async function train(mine) {
     }
   } catch (error) {
     stop();
-    post(error instanceof WebAssembly.RuntimeError ? "fellOver" : "ended", { text: sentence(error) });
+    report(error);
   }
 }
 
-post("ready");
+ready.then(() => post("ready"), report);

@@ -24,10 +24,9 @@ impl Files {
         Self::default()
     }
 
-    /// Adds a file, and returns its published name.
-    pub fn add(&mut self, name: &str, contents: &[u8]) -> Result<String, String> {
-        let added = self.0.add(name, contents);
-        added.map(ToOwned::to_owned).map_err(|error| error.to_string())
+    /// Adds a file.
+    pub fn add(&mut self, name: &str, contents: &[u8]) -> Result<(), String> {
+        self.0.add(name, contents).map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// How many of the four files are missing.
@@ -101,9 +100,8 @@ impl Trainer {
     }
 
     /// Loss and accuracy on the first images of the validation split.
-    pub fn validate(&self, images: usize) -> Vec<f32> {
-        let Scores { loss, accuracy } = self.0.validate(images);
-        vec![loss, accuracy]
+    pub fn validate(&self, images: usize) -> Result<Vec<f32>, String> {
+        self.0.validate(images).map(|Scores { loss, accuracy }| vec![loss, accuracy])
     }
 
     /// The probability of each class for an image.

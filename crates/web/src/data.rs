@@ -3,7 +3,7 @@
 use fashion_mnist::{FashionMnist, FilesInMemory, Images, Source, Split};
 
 /// The number of images that are held out for validation, as in the desktop program's configs.
-const VALIDATION: usize = 5000;
+pub(crate) const VALIDATION: usize = 5000;
 /// The seed that chooses them.
 pub(crate) const SPLIT_SEED: u64 = 0;
 

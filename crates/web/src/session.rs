@@ -6,11 +6,19 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData, activation::log_softmax, activation::softmax},
 };
 use fashion_mnist::{Batch, BatchLoader, Batches, Normalization, PIXELS, SIDE};
-use models::{Architecture, ConvNet, LoadOptions, Metadata, Network, Preset};
+use models::{Architecture, ConvNet, LoadOptions, Metadata, Network, Preset, read_metadata_bytes};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{Data, data::SPLIT_SEED};
+use crate::{
+    Data,
+    data::{SPLIT_SEED, VALIDATION},
+};
+
+/// The key of the desktop program's description in a weights file.
+const DESCRIPTION: &str = "train";
+/// Its name of [`Normalization::STANDARD`].
+const NORMALIZATION: &str = "standard";
 
 /// What a visitor chooses. The defaults of the page are those of `configs/quickstart.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -87,22 +95,14 @@ impl Session {
         if !(1..=images).contains(&batch_size) {
             return Err("the batch size must be from 1 to the number of images".to_owned());
         }
-        let optimizer = match settings.optimizer.as_str() {
-            "sgd" if momentum > 0.0 => {
-                let momentum = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0);
-                SgdConfig::new().with_momentum(Some(momentum)).init()
-            }
-            "sgd" => SgdConfig::new().init(),
-            // PyTorch's default; Burn's own is 1e-5.
-            "adam" => AdamConfig::new().with_epsilon(1e-8).init(),
-            other => return Err(format!("no optimizer `{other}`")),
-        };
+        let optimizer = optimizer(&settings)?;
 
         let device = Device::flex();
         device.seed(seed);
         let weights = config.init(&device).into_record();
         let network = config.init(&device.clone().autodiff()).load_record(weights);
-        if images % batch_size == 1 && network.has_batch_norm() {
+        let last = (images - 1) % batch_size + 1;
+        if last == 1 && network.has_batch_norm() {
             return Err(
                 "the last batch of an epoch would have one image, and batch normalization \
                         needs two: choose another batch size"
@@ -152,9 +152,7 @@ impl Session {
         let correct = correct(logits.clone().inner(), labels.clone().inner());
         let loss = cross_entropy(logits, labels);
         let value: f32 = loss.clone().into_scalar();
-        if !value.is_finite() {
-            return Err("the loss is not finite: the learning rate is too high".to_owned());
-        }
+        finite(value)?;
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         let network = self.network.clone();
         self.network = self.optimizer.step(self.settings.learning_rate, network, gradients);
@@ -167,11 +165,15 @@ impl Session {
     }
 
     /// The scores of the first images of the validation split, about `most` of them.
-    pub fn validate(&self, most: usize) -> Scores {
+    ///
+    /// # Errors
+    ///
+    /// If the loss is not finite.
+    pub fn validate(&self, most: usize) -> Result<Scores, String> {
         let network = self.network.valid();
         let (mut loss, mut right, mut count) = (0.0, 0.0, 0);
         for batch in self.validation.epoch(0) {
-            let Ok(Batch { images, labels, .. }) = batch else { continue };
+            let Batch { images, labels, .. } = batch.map_err(|error| error.to_string())?;
             let size = labels.dims()[0];
             let logits = network.forward(images);
             right += correct(logits.clone(), labels.clone());
@@ -181,7 +183,8 @@ impl Session {
                 break;
             }
         }
-        Scores { loss: loss / count as f32, accuracy: right / count as f32 }
+        finite(loss)?;
+        Ok(Scores { loss: loss / count as f32, accuracy: right / count as f32 })
     }
 
     /// The probability of each class for an image of 28 x 28 pixels, 0 is the background.
@@ -201,11 +204,11 @@ impl Session {
             "version": 1,
             "network": self.architecture.name(),
             "preset": self.preset.name(),
-            "normalization": "standard",
+            "normalization": NORMALIZATION,
             "classes": self.classes,
-            "hold_outs": [{ "validation": 5000, "split_seed": SPLIT_SEED }],
+            "hold_outs": [{ "validation": VALIDATION, "split_seed": SPLIT_SEED }],
         });
-        let metadata = Metadata::from([("train".to_owned(), description.to_string())]);
+        let metadata = Metadata::from([(DESCRIPTION.to_owned(), description.to_string())]);
         self.network.to_safetensors(&metadata)
     }
 
@@ -213,11 +216,42 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If the file is damaged, or its weights are those of another network. The session is unchanged.
+    /// If the file is damaged, or its weights are those of another network, for other classes, or for
+    /// pixels that were normalized otherwise. The session is unchanged.
     pub fn load(&mut self, name: &str, contents: Vec<u8>) -> Result<(), String> {
+        let metadata = read_metadata_bytes(name, contents.clone());
+        let metadata = metadata.map_err(|error| error.to_string())?;
+        if let Some(description) = metadata.get(DESCRIPTION) {
+            self.check(description).map_err(|why| format!("cannot use {name}: {why}"))?;
+        }
         let network = self.network.clone();
         let loaded = network.load_bytes(name, contents, LoadOptions::default());
         self.network = loaded.map_err(|error| error.to_string())?;
+        // Its state belongs to the weights before.
+        self.optimizer = optimizer(&self.settings)?;
+        Ok(())
+    }
+
+    /// Compares the description of weights with this session. The text in a file may be anything.
+    fn check(&self, description: &str) -> Result<(), String> {
+        let described: Value = serde_json::from_str(description).unwrap_or_default();
+        let text = |key: &str| described[key].as_str().unwrap_or("?").to_owned();
+        let (network, preset) = (text("network"), text("preset"));
+        if [&*network, &*preset] != [self.architecture.name(), self.preset.name()] {
+            return Err(format!(
+                "it holds the weights of {network} ({preset}), not of {} ({})",
+                self.architecture, self.preset
+            ));
+        }
+        if text("normalization") != NORMALIZATION {
+            return Err(format!(
+                "its pixels were normalized as `{}`, and this page does so as `{NORMALIZATION}`",
+                text("normalization")
+            ));
+        }
+        if described["classes"] != json!(self.classes) {
+            return Err("its classes are not those of these images".to_owned());
+        }
         Ok(())
     }
 
@@ -225,6 +259,26 @@ impl Session {
     pub(crate) fn network(&self) -> Network {
         self.network.valid()
     }
+}
+
+/// The optimizer of the settings, before its first step.
+fn optimizer(settings: &Settings) -> Result<ModuleOptimizer, String> {
+    let momentum = settings.momentum;
+    match settings.optimizer.as_str() {
+        "sgd" if momentum > 0.0 => {
+            let momentum = MomentumConfig::new().with_momentum(momentum).with_dampening(0.0);
+            Ok(SgdConfig::new().with_momentum(Some(momentum)).init())
+        }
+        "sgd" => Ok(SgdConfig::new().init()),
+        // PyTorch's default; Burn's own is 1e-5.
+        "adam" => Ok(AdamConfig::new().with_epsilon(1e-8).init()),
+        other => Err(format!("no optimizer `{other}`")),
+    }
+}
+
+fn finite(loss: f32) -> Result<(), String> {
+    let why = "the loss is not finite: the learning rate is too high";
+    loss.is_finite().then_some(()).ok_or_else(|| why.to_owned())
 }
 
 /// An image of bytes as a network takes it: `[1, 1, 28, 28]`.

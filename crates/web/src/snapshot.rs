@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{Session, session::image};
 
-/// The layers and channels that are shown; the first ones.
+/// The most layers that are shown, and the most channels of each.
 const LAYERS: usize = 6;
 const CHANNELS: usize = 16;
 
@@ -55,10 +55,8 @@ impl Snapshot {
     /// If the number of pixels is another.
     pub fn new(session: &Session, pixels: &[u8]) -> Result<Self, String> {
         let network = session.network();
-        let maps = network.feature_maps(image(pixels)?);
-        let activated = maps.into_iter().filter(|(layer, _)| layer.activation.is_some());
-        let features = activated.take(LAYERS);
-        let features = features.map(|(layer, output)| Features::new(layer.name, output));
+        let maps = network.activations(image(pixels)?, LAYERS).into_iter();
+        let features = maps.map(|(layer, output)| Features::new(layer.name, output));
         let mut visitor =
             Visitor { network: &network, path: Vec::new(), filters: None, statistics: Vec::new() };
         network.visit(&mut visitor);

@@ -27,7 +27,7 @@ fn a_network_learns_and_its_weights_predict_the_same_elsewhere() {
         trained.step().unwrap();
     }
     assert_eq!(trained.epoch(), (4, 1.0));
-    let scores = trained.validate(500);
+    let scores = trained.validate(500).unwrap();
     assert!(scores.loss < first.loss / 2.0 && scores.accuracy > 0.7, "{first:?}, {scores:?}");
 
     let (pixels, _) = data.test_image(3);
@@ -65,6 +65,7 @@ fn settings_out_of_range_are_refused_with_a_sentence() {
         (Settings { batch_size: 0, ..base() }, "batch size"),
         (Settings { batch_size: 641, ..base() }, "batch size"),
         (Settings { images: 641, ..base() }, "one image"),
+        (Settings { batch_size: 1, ..base() }, "one image"),
     ] {
         let error = Session::new(&data, settings).err().expect(part);
         assert!(error.contains(part), "{error}");
@@ -87,7 +88,7 @@ fn weights_of_another_network_and_damaged_files_change_nothing() {
     let before = session.predict(&image).unwrap();
     let other = self::session(settings("lenet")).weights();
     for (name, contents, part) in [
-        ("lenet.safetensors", other, "do not fit this network"),
+        ("lenet.safetensors", other, "it holds the weights of lenet (d2l), not of lenet_bn (d2l)"),
         ("cut.safetensors", session.weights()[..900].to_vec(), "cannot read"),
         ("photo.jpg", vec![0xff; 100], "expected a file name ending in"),
         ("evil.pth", vec![0x80; 100], "save the weights as .safetensors"),
@@ -95,6 +96,10 @@ fn weights_of_another_network_and_damaged_files_change_nothing() {
         let error = session.load(name, contents).unwrap_err();
         assert!(error.contains(part), "{name}: {error}");
     }
+    // The published weights are for other classes.
+    let published = include_bytes!("../../../assets/weights/lenet_bn.safetensors").to_vec();
+    let error = session.load("lenet_bn.safetensors", published).unwrap_err();
+    assert!(error.contains("its classes are not those of these images"), "{error}");
     assert_eq!(session.predict(&image).unwrap(), before);
     assert!(session.predict(&[0; 10]).unwrap_err().contains("784 pixels"));
 }

@@ -1,4 +1,4 @@
-//! The vector instructions that the kernels use, in three instruction sets.
+//! The vector instructions that the kernels use, in several instruction sets.
 //!
 //! A kernel is written once, for any [`Simd`], and compiled for each. The instructions of a set may
 //! run only on a processor that has it: [`Isa::best`] detects the processor, and only

@@ -23,7 +23,10 @@ impl FilesInMemory {
     ///
     /// If it is none of the published files. The error says how it differs, as far as this is known.
     pub fn add(&mut self, name: &str, contents: &[u8]) -> Result<&'static str, Error> {
-        let (index, items) = read(&PUBLISHED, contents).map_err(|broken| broken.at(name.into()))?;
+        let (index, mut items) =
+            read(&PUBLISHED, contents).map_err(|broken| broken.at(name.into()))?;
+        // It had room for the largest file.
+        items.shrink_to_fit();
         self.items[index] = Some(items);
         Ok(PUBLISHED[index].name)
     }

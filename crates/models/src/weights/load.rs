@@ -86,6 +86,18 @@ pub fn read_metadata(path: impl AsRef<Path>) -> Result<Metadata, WeightsError> {
     Ok(contents.metadata)
 }
 
+/// [`read_metadata`] for the contents of a file with this name.
+///
+/// # Errors
+///
+/// If the file is damaged.
+pub fn read_metadata_bytes(name: &str, contents: Vec<u8>) -> Result<Metadata, WeightsError> {
+    let contents = Format::of(Path::new(name)).and_then(|format| format.read_bytes(contents));
+    let contents =
+        contents.map_err(|reason| WeightsError::Unreadable { path: name.into(), reason })?;
+    Ok(contents.metadata)
+}
+
 /// Maps paths in the module to the names of entries in the file.
 struct Plan {
     sources: BTreeMap<String, String>,

@@ -11,7 +11,7 @@ mod save;
 
 pub use error::{Hint, Mismatch, WeightsError};
 pub use formats::Metadata;
-pub use load::{LoadOptions, read_metadata};
+pub use load::{LoadOptions, read_metadata, read_metadata_bytes};
 pub(crate) use load::{load, load_bytes};
 pub(crate) use names::parameters;
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! The command `watch`: the page about a run in a browser, while it trains.
 
 use std::{
-    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use clap::Args;
-use tiny_http::{Header, Method, Request, Response, Server};
+use tiny_http::{Method, Request, Response};
 
 use crate::{
     Error,
+    loopback::{header, is_local, server},
     output::say,
     report::{REFRESH, live_page},
     run::{
@@ -44,10 +44,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<(), Error> {
         say(format_args!("{ended}"));
         return Ok(());
     }
-    let server = Server::http((Ipv4Addr::LOCALHOST, args.port)).map_err(|error| {
-        Error::Usage(format!("--port {}: {error}; `--port 0` takes a free one", args.port))
-    })?;
-    let port = server.server_addr().to_ip().map_or(args.port, |address| address.port());
+    let (server, port) = server(args.port)?;
     say(format_args!("http://127.0.0.1:{port} shows {} until it ends", run.display()));
 
     let mut ended_at = None;
@@ -68,12 +65,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<(), Error> {
 
 /// Answers a request; returns whether it was for the page.
 fn answer(request: Request, run: &Path) -> bool {
-    // A web page whose name leads to this address (DNS rebinding) must not read the run.
-    let is_local = request.headers().iter().any(|header| {
-        let name = header.value.as_str().split(':').next();
-        header.field.equiv("Host") && matches!(name, Some("127.0.0.1" | "localhost"))
-    });
-    let is_page = is_local && request.method() == &Method::Get && request.url() == "/";
+    let is_page = is_local(&request) && request.method() == &Method::Get && request.url() == "/";
     let (status, kind, content) = if !is_page {
         (404, "plain", "only the page / is here".to_owned())
     } else {
@@ -82,13 +74,12 @@ fn answer(request: Request, run: &Path) -> bool {
             Err(error) => (500, "plain", error.to_string()),
         }
     };
-    let header = |name: &str, value: String| Header::from_bytes(name, value).expect("valid");
     let mut response = Response::from_string(content)
         .with_status_code(status)
-        .with_header(header("Content-Type", format!("text/{kind}; charset=utf-8")));
+        .with_header(header("Content-Type", &format!("text/{kind}; charset=utf-8")));
     if status == 500 {
         // Perhaps a file was being written.
-        response.add_header(header("Refresh", REFRESH.to_string()));
+        response.add_header(header("Refresh", &REFRESH.to_string()));
     }
     // A browser that is gone is no error.
     request.respond(response).is_ok() && status == 200

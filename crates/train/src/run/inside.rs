@@ -33,16 +33,10 @@ pub(super) fn attention(
 
 /// The outputs of some layers that have an activation, for the first image of `images`.
 pub(super) fn feature_maps(network: &Network, images: Tensor<4>) -> Result<Vec<LayerMaps>, Error> {
-    let maps = network.feature_maps(images.slice(0..1));
-    let activated = maps.into_iter().filter(|(layer, _)| layer.activation.is_some());
-    let activated: Vec<_> = activated.collect();
-    // From the first to the last, at equal distances.
-    let shown = activated.len().min(LAYERS);
-    let last = activated.len().saturating_sub(1);
-    let chosen = (0..shown).map(|index| &activated[index * last / (shown - 1).max(1)]);
-    let layers = chosen.map(|(layer, output)| {
+    let maps = network.activations(images.slice(0..1), LAYERS).into_iter();
+    let layers = maps.map(|(layer, output)| {
         let [_, channels, height, width] = output.dims();
-        let output = output.clone().slice([0..1, 0..channels.min(CHANNELS)]);
+        let output = output.slice([0..1, 0..channels.min(CHANNELS)]);
         let values = read_values(output.flatten(0, 3))?;
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -54,7 +48,7 @@ pub(super) fn feature_maps(network: &Network, images: Tensor<4>) -> Result<Vec<L
             picture(&pixels, [height.div_ceil(step), width.div_ceil(step)], [low, high])
         });
         let maps = maps.collect();
-        Ok(LayerMaps { layer: layer.name.clone(), channels, size: [height, width], maps })
+        Ok(LayerMaps { layer: layer.name, channels, size: [height, width], maps })
     });
     layers.collect()
 }

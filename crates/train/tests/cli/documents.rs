@@ -50,7 +50,8 @@ fn documents() -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.extension().is_some_and(|it| it == "md")).collect::<Vec<_>>()
     };
-    let folders = ["", "assets", "assets/weights", "assets/notes/en", "assets/notes/zh"].map(|it| root().join(it));
+    let folders = ["", "assets", "assets/weights", "assets/notes/en", "assets/notes/zh"]
+        .map(|it| root().join(it));
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<_> = folders.into_iter().chain(crates).flat_map(markdown).collect();
     all.sort();
@@ -164,7 +165,8 @@ fn the_commands_in_the_documents_work() {
         });
         let words = shlex::split(arguments.trim_start().trim_start_matches("--")).unwrap();
         let needs_images = words.iter().any(|word| word.parse::<usize>().is_ok())
-            || words.iter().any(|word| word == "evaluate") && words.iter().any(|word| word == "--weights");
+            || words.iter().any(|word| word == "evaluate")
+                && words.iter().any(|word| word == "--weights");
         if needs_images && images.is_none() || !run.insert(words.clone()) {
             continue;
         }

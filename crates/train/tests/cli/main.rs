@@ -8,6 +8,7 @@ mod resume;
 mod stop;
 mod sweep;
 mod watch;
+mod web;
 mod weights;
 
 use std::{
