@@ -275,7 +275,7 @@ pub mod tests {
         assert_eq!(work("d2l-lenet_bn"), 3 * 281_640 * 55_000 * 10);
         assert_eq!(work("best-resnet18"), 3 * 455_800_832 * 55_000 * 60);
         let names: Vec<_> = experiments.iter().map(Experiment::name).collect();
-        assert_eq!(names[..2], ["d2l-lenet_bn", "d2l-lenet"]);
+        assert_eq!(names[..3], ["cpu-lenet_bn", "d2l-lenet_bn", "d2l-lenet"]);
         assert_eq!(names.last().unwrap(), "best-wrn_40_4");
         assert!(experiments.is_sorted_by_key(|experiment| experiment.work));
     }

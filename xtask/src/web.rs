@@ -191,8 +191,8 @@ mod tests {
 
     #[test]
     fn only_the_page_and_the_images_are_served() {
-        let find = |url| file(url, Path::new("web"), Some(Path::new("images")));
-        let path = |url| find(url).unwrap().0;
+        let find = |url: &str| file(url, Path::new("web"), Some(Path::new("images")));
+        let path = |url: &str| find(url).unwrap().0;
         assert_eq!(path("/"), Path::new("web/index.html"));
         assert_eq!(path("/?lang=zh"), Path::new("web/index.html"));
         assert_eq!(find("/web_bg.wasm").unwrap().1, "application/wasm");

@@ -77,10 +77,10 @@ mod tests {
     #[test]
     fn what_is_held_is_counted() {
         let before = start();
-        let large = std::hint::black_box(vec![1_u8; 64 << 20]);
-        assert!(held() >= before + (60 << 20));
+        // More than other tests, which allocate at the same time: the weights of whole networks.
+        let large = std::hint::black_box(Vec::<u8>::with_capacity(2 << 30));
+        assert!(held() >= before + (1 << 30));
         drop(large);
-        // Other tests allocate memory too, but not as much.
-        assert!(peak() >= before + (60 << 20) && held() < before + (30 << 20));
+        assert!(peak() >= before + (1 << 30) && held() < before + (1 << 30));
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use train::Error;
 
 /// The default cases.
-pub const CASES: [Case; 15] = [
+pub const CASES: [Case; 17] = [
     Case::new(LeNet, Preset::D2l, 28, 256),
     Case::new(LeNetBn, Preset::D2l, 28, 256),
     Case::new(ResNet18, Preset::D2l, 96, 32),
@@ -22,6 +22,8 @@ pub const CASES: [Case; 15] = [
     Case::new(ResNet18, Preset::Small, 28, 64),
     Case::new(Vgg16Bn, Preset::Small, 28, 64),
     Case::new(DenseNetBc, Preset::Small, 28, 64),
+    Case::new(Wrn16_1, Preset::Small, 28, 64),
+    Case::new(Wrn16_2, Preset::Small, 28, 64),
     Case::new(Wrn16_4, Preset::Small, 28, 64),
     Case::new(Wrn40_4, Preset::Small, 28, 64),
     Case::new(Wrn28_10, Preset::Small, 28, 64),
