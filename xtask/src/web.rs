@@ -222,6 +222,13 @@ mod tests {
         assert_eq!(found, known);
     }
 
+    #[test]
+    fn the_readme_installs_the_locked_version() {
+        let readme = fs::read_to_string(root().join("crates/web/README.md")).unwrap();
+        let version = locked_version("wasm-bindgen").unwrap();
+        assert!(readme.contains(&format!("wasm-bindgen-cli --version {version} ")), "{version}");
+    }
+
     /// Each text exists in both languages, and the page names no other.
     #[test]
     fn both_languages_have_all_texts_of_the_page() {

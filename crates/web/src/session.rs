@@ -103,11 +103,9 @@ impl Session {
         let network = config.init(&device.clone().autodiff()).load_record(weights);
         let last = (images - 1) % batch_size + 1;
         if last == 1 && network.has_batch_norm() {
-            return Err(
-                "the last batch of an epoch would have one image, and batch normalization \
-                        needs two: choose another batch size"
-                    .to_owned(),
-            );
+            let why = "the last batch of an epoch would have one image, and batch normalization \
+                       needs two: choose another batch size";
+            return Err(why.to_owned());
         }
         let loader = |images, batch_size, device: &Device| {
             BatchLoader::new(images, batch_size, device).normalized(Normalization::STANDARD)

@@ -74,8 +74,11 @@ fn attention(
     images: &Images,
     predicted: &[usize],
 ) -> Result<Vec<Picture>, Error> {
-    let device = &classifier.network.devices()[0];
     let mut pictures = Vec::new();
+    if images.images() == 0 {
+        return Ok(pictures); // no mistake; not every device has tensors without values
+    }
+    let device = &classifier.network.devices()[0];
     for batch in loader(config, images, device).epoch(0) {
         let batch = batch.map_err(broken_batch)?;
         let classes = &predicted[pictures.len()..][..batch.images.dims()[0]];
@@ -103,4 +106,39 @@ fn feature_maps(
 
 fn encode(pixels: &[u8]) -> String {
     BASE64_STANDARD.encode(pixels)
+}
+
+#[cfg(test)]
+mod tests {
+    use fashion_mnist::{FashionMnist, Split};
+
+    use super::*;
+    use crate::training::evaluate::Evaluation;
+
+    /// On every device: with a mistake, and without any.
+    #[test]
+    fn a_report_has_as_many_pictures_as_there_are_mistakes() {
+        let config = Config::load(None, &[]).unwrap();
+        let images = FashionMnist::synthetic().split(Split::Test).first(4);
+        let labels: Vec<usize> = images.labels().iter().map(|&label| label.into()).collect();
+        let mut one_wrong = labels.clone();
+        one_wrong[2] = (labels[2] + 1) % 10;
+        for (name, device) in test_devices::all() {
+            let classifier = Classifier::new(&config, &device);
+            for (classes, mistakes) in [(&one_wrong, 1), (&labels, 0)] {
+                let predictions = Predictions {
+                    classes: classes.clone(),
+                    probabilities: vec![1.0; 4],
+                    losses: vec![0.0; 4],
+                    evaluation: Evaluation { accuracy: 1.0, loss: 0.0 },
+                };
+                let names = ["a class"; 10];
+                let report = test_report(&config, &classifier, &predictions, &images, &names, &[]);
+                let report = report.unwrap();
+                assert_eq!(report.mistakes.len(), mistakes, "{name}");
+                assert!(report.mistakes.iter().all(|it| it.attention.is_some()), "{name}");
+                assert_eq!(report.feature_maps.unwrap().layers.len(), 2, "{name}");
+            }
+        }
+    }
 }
